@@ -1,0 +1,259 @@
+"""The multilayer perceptron, equation beside code, in the order of the mathematics.
+
+A network of L layers is a dictionary of arrays W1, b1, ..., WL, bL, with Wk of shape
+(fan_in, fan_out); a batch x holds one example per row. The functions are written against the Python
+array API standard: NumPy, PyTorch, JAX (inside ``jit``, under ``grad``) and other libraries that
+follow it run these same lines. Bad arguments raise ValueError with the value and what was expected.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+from purenet import _checks
+from purenet._checks import Array, Params
+
+__all__ = ["accuracy", "backward", "forward", "init", "loss", "predict", "predict_proba"]
+
+
+def init(
+    sizes: Sequence[int], *, seed: int = 0, scale: str | float = "he", dtype: Any = np.float32
+) -> Params:
+    """Draw initial parameters: W_k ~ N(0, s²) with s = √(2 / fan_in) or a given s, and b_k = 0.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Units of each layer, inputs first and classes last: ``[784, 200, 50, 10]``.
+    seed : int
+        Seed of PCG64, at least 0; numbers are drawn in float64 and then rounded to `dtype`.
+    scale : "he" or float
+        ``"he"``, or the standard deviation s itself (the report's is 0.01).
+    dtype : dtype
+        A real floating-point NumPy dtype.
+
+    Returns
+    -------
+    dict of numpy.ndarray
+        W1, b1, ..., WL, bL, of shapes (fan_in, fan_out) and (fan_out,).
+
+    Raises
+    ------
+    ValueError
+        Fewer than two sizes, a size below 1, or another argument not as above.
+
+    References
+    ----------
+    K. He, X. Zhang, S. Ren, J. Sun, "Delving Deep into Rectifiers", 2015, section 2.2.
+
+    Examples
+    --------
+    >>> {name: p.shape for name, p in init([784, 50, 10]).items()}
+    {'W1': (784, 50), 'b1': (50,), 'W2': (50, 10), 'b2': (10,)}
+    """
+    sizes = [_checks.integer(f"sizes[{k}]", size, least=1) for k, size in enumerate(sizes)]
+    if len(sizes) < 2:
+        raise ValueError(f"sizes must name at least inputs and classes, got {sizes}")
+    if np.dtype(dtype).kind != "f":
+        raise ValueError(f"dtype must be a real floating-point type, got {np.dtype(dtype)}")
+    std = None if scale == "he" else _checks.number('scale, if not "he",', scale)
+    rng = np.random.Generator(np.random.PCG64(_checks.integer("seed", seed, least=0)))
+    params = {}
+    for k, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
+        s = (2 / fan_in) ** 0.5 if std is None else std
+        params[f"W{k}"] = (s * rng.standard_normal((fan_in, fan_out))).astype(dtype)
+        params[f"b{k}"] = np.zeros(fan_out, dtype)
+    return params
+
+
+def forward(params: Params, x: Array) -> Array:
+    """Compute the logits z_L: z_k = a_{k-1} W_k + b_k, a_k = max(z_k, 0), a_0 = x.
+
+    Parameters
+    ----------
+    params : dict of array
+        W1, b1, ..., WL, bL, all of one floating-point dtype.
+    x : array, shape (batch, features)
+        Finite real numbers; they are converted to the dtype of the parameters.
+
+    Returns
+    -------
+    array, shape (batch, classes)
+        Unnormalised log-probabilities, in the dtype of the parameters.
+
+    Raises
+    ------
+    ValueError
+        Keys, shapes, dtypes or values that are not as above.
+
+    Examples
+    --------
+    >>> params = {"W1": np.array([[1.0, -1.0]]), "b1": np.array([0.5, 0.0])}
+    >>> forward(params, np.array([[2.0]]))
+    array([[ 2.5, -2. ]])
+    """
+    return _activations(params, x)[-1]
+
+
+def _activations(params: Params, x: Array) -> list[Array]:
+    """Return [a_0, a_1, ..., a_{L-1}, z_L]: the input of each layer, then the logits."""
+    xp, depth = _checks.network(params)
+    a = [_checks.examples(params, x)]
+    for k in range(1, depth + 1):
+        z = a[-1] @ params[f"W{k}"] + params[f"b{k}"]  # z_k = a_{k-1} W_k + b_k
+        # Written so that NaN stays NaN, and ReLU'(0) = 0 under automatic differentiation.
+        a.append(xp.where(z <= 0, 0, z) if k < depth else z)  # a_k = max(z_k, 0)
+    return a
+
+
+def loss(params: Params, x: Array, y: Array, *, l2: float = 0.0) -> Array:
+    """Compute the objective J = -(1/n) Σ_i log softmax(z_L,i)[y_i] + ½ l2 Σ_k ‖W_k‖².
+
+    Parameters
+    ----------
+    params : dict of array
+        W1, b1, ..., WL, bL, all of one floating-point dtype.
+    x : array, shape (batch, features)
+        Finite real numbers.
+    y : array, shape (batch,)
+        Integer labels, from 0 to classes - 1.
+    l2 : float
+        Strength of the penalty on weights (not biases), at least 0, whatever the batch size.
+
+    Returns
+    -------
+    scalar array
+        J, in nats per example.
+
+    Raises
+    ------
+    ValueError
+        Keys, shapes, dtypes, labels or values that are not as above.
+
+    References
+    ----------
+    I. Goodfellow, Y. Bengio, A. Courville, "Deep Learning", 2016, sections 6.2.2.3 and 7.1.1.
+
+    Examples
+    --------
+    >>> params = {"W1": np.zeros((3, 2)), "b1": np.zeros(2)}
+    >>> print(loss(params, np.ones((4, 3)), np.array([0, 1, 1, 0])))  # log 2
+    0.6931471805599453
+    """
+    return _loss_and_delta(params, forward(params, x), y, l2)[0]
+
+
+def _log_softmax(z: Array) -> Array:
+    """Return z - m - log Σ_j exp(z_j - m) with m = max_j z_j, so that no exponential overflows."""
+    xp = array_namespace(z)
+    z = z - xp.max(z, axis=1, keepdims=True)
+    return z - xp.log(xp.sum(xp.exp(z), axis=1, keepdims=True))
+
+
+def _loss_and_delta(params: Params, logits: Array, y: Array, l2: float) -> tuple[Array, Array]:
+    """Return J and δ_L = ∂J/∂z_L = (p - t) / n, with p = softmax(z_L) and t the one-hot labels."""
+    xp = array_namespace(logits)
+    n, classes = logits.shape
+    _checks.labels(y, n, classes)
+    l2 = _checks.number("l2", l2)
+    log_p = _log_softmax(logits)
+    index = xp.arange(classes, device=device(y))
+    t = xp.astype(y, index.dtype)[:, None] == index
+    value = -xp.sum(xp.where(t, log_p, 0)) / n
+    for k in range(1, len(params) // 2 + 1):
+        value = value + 0.5 * l2 * xp.sum(params[f"W{k}"] * params[f"W{k}"])
+    return value, (xp.exp(log_p) - xp.astype(t, log_p.dtype)) / n
+
+
+def backward(params: Params, x: Array, y: Array, *, l2: float = 0.0) -> tuple[Array, Params]:
+    """Compute the loss and its gradient by the chain rule: ``value_and_grad(loss)``, by hand.
+
+    With δ_k = ∂J/∂z_k and t the one-hot labels: δ_L = (softmax(z_L) - t) / n,
+    ∂J/∂W_k = a_{k-1}ᵀ δ_k + l2 W_k, ∂J/∂b_k = Σ_i δ_k,i, δ_{k-1} = (δ_k W_kᵀ) ⊙ [z_{k-1} > 0].
+
+    Parameters
+    ----------
+    params : dict of array
+        W1, b1, ..., WL, bL, all of one floating-point dtype.
+    x : array, shape (batch, features)
+        Finite real numbers.
+    y : array, shape (batch,)
+        Integer labels, from 0 to classes - 1.
+    l2 : float
+        Strength of the penalty on weights, at least 0.
+
+    Returns
+    -------
+    loss : scalar array
+        What `loss` gives, in every bit.
+    grads : dict of array
+        The gradient, with the keys, shapes and dtypes of the parameters; ReLU'(0) is 0.
+
+    Raises
+    ------
+    ValueError
+        Keys, shapes, dtypes, labels or values that are not as above.
+
+    References
+    ----------
+    D. Rumelhart, G. Hinton, R. Williams, "Learning representations by back-propagating errors",
+    1986.
+
+    Examples
+    --------
+    >>> params = {"W1": np.zeros((3, 2)), "b1": np.zeros(2)}
+    >>> value, grads = backward(params, np.ones((1, 3)), np.array([0]))
+    >>> grads["b1"]
+    array([-0.5,  0.5])
+    """
+    *a, logits = _activations(params, x)
+    value, delta = _loss_and_delta(params, logits, y, l2)
+    xp = array_namespace(logits)
+    grads = dict(params)
+    for k in range(len(a), 0, -1):
+        W = params[f"W{k}"]
+        grads[f"W{k}"] = a[k - 1].T @ delta + float(l2) * W  # ∂J/∂W_k = a_{k-1}ᵀ δ_k + l2 W_k
+        grads[f"b{k}"] = xp.sum(delta, axis=0)  # ∂J/∂b_k = Σ_i δ_k,i
+        if k > 1:
+            delta = xp.where(a[k - 1] > 0, delta @ W.T, 0)  # δ_{k-1} = (δ_k W_kᵀ) ⊙ [z_{k-1} > 0]
+    return value, grads
+
+
+def predict_proba(params: Params, x: Array) -> Array:
+    """Compute the probabilities softmax(z_L), shape (batch, classes); the rest is as in `forward`.
+
+    Examples
+    --------
+    >>> predict_proba({"W1": np.zeros((3, 2)), "b1": np.zeros(2)}, np.ones((1, 3)))
+    array([[0.5, 0.5]])
+    """
+    logits = forward(params, x)
+    return array_namespace(logits).exp(_log_softmax(logits))
+
+
+def predict(params: Params, x: Array) -> Array:
+    """Choose the most probable classes, shape (batch,), the first of equals; else as `forward`.
+
+    Examples
+    --------
+    >>> predict({"W1": np.eye(3), "b1": np.zeros(3)}, np.array([[0.1, 0.7, 0.2]]))
+    array([1])
+    """
+    logits = forward(params, x)
+    return array_namespace(logits).argmax(logits, axis=1)
+
+
+def accuracy(params: Params, x: Array, y: Array) -> Array:
+    """Compute the fraction of examples predicted as their labels y; the rest is as in `loss`.
+
+    Examples
+    --------
+    >>> print(accuracy({"W1": np.eye(2), "b1": np.zeros(2)}, np.eye(2), np.array([0, 0])))
+    0.5
+    """
+    logits = forward(params, x)
+    _checks.labels(y, *logits.shape)
+    xp = array_namespace(logits)
+    return xp.mean(xp.astype(xp.argmax(logits, axis=1) == y, logits.dtype))
