@@ -1,13 +1,35 @@
 """purenet: the reference multilayer perceptron, as pure functions over dictionaries of arrays."""
 
+from purenet import datasets
+from purenet.config import REPORT, Config
 from purenet.network import accuracy, backward, forward, init, loss, predict, predict_proba
 from purenet.optim import init_velocity, momentum_step
+from purenet.training import (
+    DivergenceError,
+    Epoch,
+    Evaluation,
+    State,
+    TrainResult,
+    epochs,
+    evaluate,
+    train,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "REPORT",
+    "Config",
+    "DivergenceError",
+    "Epoch",
+    "Evaluation",
+    "State",
+    "TrainResult",
     "accuracy",
     "backward",
+    "datasets",
+    "epochs",
+    "evaluate",
     "forward",
     "init",
     "init_velocity",
@@ -15,4 +37,5 @@ __all__ = [
     "momentum_step",
     "predict",
     "predict_proba",
+    "train",
 ]

@@ -1,4 +1,4 @@
-"""What the public functions refuse: one clear ``ValueError`` that names the value and what was expected.
+"""What the public functions refuse: a ``ValueError`` names the value and what was expected.
 
 Shapes and dtypes are always checked. Values (label range, finiteness) are checked when they are
 known: under ``jax.jit`` they are not, and the check is left to the caller.
@@ -6,21 +6,32 @@ known: under ``jax.jit`` they are not, and the check is left to the caller.
 
 import math
 import operator
-from collections.abc import Callable, Mapping
-from numbers import Real
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import numpy as np
 from array_api_compat import array_namespace
 
 Array: TypeAlias = Any  # an array of any library that follows the array API standard
 Params: TypeAlias = dict[str, Array]
 
-__all__ = ["Array", "Params", "examples", "integer", "labels", "matching", "network", "number"]
+__all__ = [
+    "Array",
+    "Params",
+    "example_shape",
+    "examples",
+    "integer",
+    "labels",
+    "matching",
+    "network",
+    "number",
+]
 
 
 def number(name: str, value: Any, *, below: float = math.inf) -> float:
     """Return `value` as a Python float in [0, below), which never widens an array's dtype."""
-    if isinstance(value, Real) and not isinstance(value, bool) and 0 <= value < below:
+    real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if real and 0 <= float(value) < below:
         return float(value)
     limit = "a finite number >= 0" if below == math.inf else f"a number in [0, {below:g})"
     raise ValueError(f"{name} must be {limit}, got {value!r}")
@@ -66,18 +77,23 @@ def network(params: Params) -> tuple[Any, int]:
 
 def examples(params: Params, x: Array) -> Array:
     """Return `x`, a batch of finite examples that fits the network, in the parameters' dtype."""
+    xp = example_shape(params, x)
+    if xp.isdtype(x.dtype, "real floating") and known(xp.all(xp.isfinite(x)), bool) is False:
+        raise ValueError("x must be finite, got NaN or infinity")
+    return xp.astype(x, params["W1"].dtype, copy=False)
+
+
+def example_shape(params: Params, x: Array) -> Any:
+    """Refuse an `x` that does not fit the network in shape and dtype; return its namespace."""
     W1 = params["W1"]
     xp = array_namespace(W1, x)
-    features = W1.shape[0]
-    if x.ndim != 2 or x.shape[1] != features:
-        raise ValueError(f"x must have shape (batch, {features}), got {tuple(x.shape)}")
+    if x.ndim != 2 or x.shape[1] != W1.shape[0]:
+        raise ValueError(f"x must have shape (batch, {W1.shape[0]}), got {tuple(x.shape)}")
     if x.shape[0] == 0:
         raise ValueError(f"x must hold at least one example, got shape {tuple(x.shape)}")
     if not xp.isdtype(x.dtype, ("real floating", "integral")):
         raise ValueError(f"x must hold real numbers, got dtype {x.dtype}")
-    if xp.isdtype(x.dtype, "real floating") and known(xp.all(xp.isfinite(x)), bool) is False:
-        raise ValueError("x must be finite, got NaN or infinity")
-    return xp.astype(x, W1.dtype, copy=False)
+    return xp
 
 
 def labels(y: Array, n: int, classes: int) -> None:

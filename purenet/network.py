@@ -7,6 +7,7 @@ follow it run these same lines. Bad arguments raise ValueError with the value an
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def init(
     std = None if scale == "he" else _checks.number('scale, if not "he",', scale)
     rng = np.random.Generator(np.random.PCG64(_checks.integer("seed", seed, least=0)))
     params = {}
-    for k, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
+    for k, (fan_in, fan_out) in enumerate(pairwise(sizes), start=1):
         s = (2 / fan_in) ** 0.5 if std is None else std
         params[f"W{k}"] = (s * rng.standard_normal((fan_in, fan_out))).astype(dtype)
         params[f"b{k}"] = np.zeros(fan_out, dtype)

@@ -1,0 +1,7 @@
+"""Run the command line as ``python -m purenet``."""
+
+import sys
+
+from purenet.cli import main
+
+sys.exit(main())

@@ -1,0 +1,46 @@
+"""The pure functions composed: what training means, for arrays of any library."""
+
+import math
+from collections.abc import Sequence
+
+from array_api_compat import array_namespace
+
+from purenet._checks import Array, Params
+from purenet.config import Config
+from purenet.engines import as_input, batches
+from purenet.network import backward
+from purenet.optim import momentum_step
+
+__all__ = ["PureEngine"]
+
+
+class PureEngine:
+    """Fold `backward` and `momentum_step` over batches."""
+
+    def __init__(self, params: Params, velocity: Params, x: Array, y: Array, cfg: Config) -> None:
+        self.params, self.velocity = params, velocity
+        self.x, self.y, self.cfg = x, y, cfg
+
+    def run(self, rows: Sequence[int]) -> list[float]:
+        """Train on batches of these rows; see `Engine`."""
+        xp, cfg = array_namespace(self.x), self.cfg
+        losses: list[float] = []
+        for batch in batches(rows, cfg.batch_size or len(rows)):
+            index = xp.asarray(batch)
+            x = as_input(self.params, xp.take(self.x, index, axis=0), cfg.input_scale)
+            value, grads = backward(self.params, x, xp.take(self.y, index, axis=0), l2=cfg.l2)
+            losses.append(float(value))
+            if not math.isfinite(losses[-1]):
+                break
+            self.params, self.velocity = momentum_step(
+                self.params,
+                self.velocity,
+                grads,
+                learning_rate=cfg.learning_rate,
+                momentum=cfg.momentum,
+            )
+        return losses
+
+    def snapshot(self) -> tuple[Params, Params]:
+        """Return parameters and velocity; pure functions never write them."""
+        return self.params, self.velocity

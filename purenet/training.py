@@ -1,0 +1,280 @@
+"""Training: a fold of `backward` and `momentum_step` over batches, with a record of each epoch."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
+
+from purenet import _checks
+from purenet._checks import Array, Params
+from purenet.config import Config
+from purenet.engines import CHUNK, Engine, as_input, batches
+from purenet.engines.numpy import NumpyEngine
+from purenet.engines.pure import PureEngine
+from purenet.network import _loss_and_delta, forward
+from purenet.optim import init_velocity
+
+__all__ = [
+    "DivergenceError",
+    "Epoch",
+    "Evaluation",
+    "State",
+    "TrainResult",
+    "epochs",
+    "evaluate",
+    "train",
+]
+
+Data = tuple[Array, Array]
+
+
+class State(NamedTuple):
+    """What a run needs beside its parameters to go on: the velocity, and the epochs done."""
+
+    velocity: Params
+    epochs: int
+
+
+class Epoch(NamedTuple):
+    """One epoch: its number, from 1; its mean loss; the parameters and state after it."""
+
+    epoch: int
+    loss: float
+    params: Params
+    state: State
+
+
+class TrainResult(NamedTuple):
+    """Trained parameters, the state to resume from, and a dict of figures for each epoch."""
+
+    params: Params
+    state: State
+    history: list[dict[str, float]]
+
+
+class Evaluation(NamedTuple):
+    """Loss, in nats per example with the penalty included, and accuracy, from 0 to 1."""
+
+    loss: float
+    accuracy: float
+
+
+class DivergenceError(ArithmeticError):
+    """Training that stopped being finite.
+
+    Parameters
+    ----------
+    epoch, step : int
+        Where, counted from 1; a step is one batch.
+    params : dict of array
+        The parameters after the last epoch that was finite to its end.
+    state : State
+        The state that belongs to `params`.
+    """
+
+    def __init__(self, epoch: int, step: int, params: Params, state: State) -> None:
+        super().__init__(
+            f"training stopped being finite in epoch {epoch}, step {step}; "
+            "a smaller learning rate or input scale may help"
+        )
+        self.epoch, self.step, self.params, self.state = epoch, step, params, state
+
+
+def epochs(
+    params: Params, data: Data, cfg: Config, *, state: State | None = None
+) -> Iterator[Epoch]:
+    """Train, and yield a record after each epoch, so that stopping early is ``break``.
+
+    Each batch takes J, g = `backward` and then `momentum_step`. Epoch e, counted from 0, visits the
+    examples in the order ``Generator(PCG64([cfg.seed, e])).permutation(n)``; the last batch may be
+    smaller. NumPy arrays are trained in buffers of the run's own, others by the pure functions.
+
+    Parameters
+    ----------
+    params : dict of array
+        W1, b1, ..., WL, bL: where training starts. Not written.
+    data : (array, array)
+        x of shape (n, features), floating-point or integer, in memory or memory-mapped, never
+        copied whole; y of shape (n,), integer labels.
+    cfg : Config
+        Hyperparameters; ``cfg.epochs`` is the total, epochs of earlier runs included.
+    state : State, optional
+        What came with `params` from an earlier run. The resumed run gives what an uninterrupted
+        one gives, in every bit.
+
+    Returns
+    -------
+    iterator of Epoch
+        The loss of an epoch is the mean of its batches' losses, weighted by their sizes, each
+        before its update.
+
+    Raises
+    ------
+    ValueError
+        Arguments that are not as above, before the first epoch.
+    DivergenceError
+        A loss or parameter that is not finite.
+
+    Examples
+    --------
+    >>> from purenet import Config, init
+    >>> x, y = np.eye(4), np.array([0, 1, 0, 1])
+    >>> for record in epochs(init([4, 8, 2]), (x, y), Config(batch_size=2, epochs=100)):
+    ...     if record.loss < 0.1:
+    ...         break
+    >>> record.epoch < 100
+    True
+    """
+    x, y = checked(params, data)
+    state = state or State(init_velocity(params), 0)
+    _checks.matching(params, velocity=state.velocity)
+    if state.epochs > cfg.epochs:
+        raise ValueError(f"cfg.epochs is the total: must be >= {state.epochs}, got {cfg.epochs}")
+    return _epochs(params, x, y, cfg, state)
+
+
+def _epochs(params: Params, x: Array, y: Array, cfg: Config, state: State) -> Iterator[Epoch]:
+    make = NumpyEngine if is_numpy_array(params["W1"]) else PureEngine
+    engine: Engine = make(params, state.velocity, x, y, cfg)
+    n = x.shape[0]
+    for e in range(state.epochs, cfg.epochs):
+        rows = _order(cfg.seed, e, n) if cfg.shuffle else range(n)
+        losses = engine.run(rows)
+        sizes = [len(batch) for batch in batches(rows, cfg.batch_size or n)]
+        loss = math.fsum(map(math.prod, zip(losses, sizes, strict=False))) / n
+        ended, velocity = engine.snapshot()
+        if not (math.isfinite(loss) and all(map(_is_finite, ended.values()))):
+            if not all(map(_is_finite, batches(x, CHUNK))):
+                raise ValueError("x must be finite, got NaN or infinity")
+            raise DivergenceError(e + 1, len(losses), params, state)
+        params, state = ended, State(velocity, e + 1)
+        yield Epoch(e + 1, loss, params, state)
+
+
+def _order(seed: int, e: int, n: int) -> Any:
+    return np.random.Generator(np.random.PCG64([seed, e])).permutation(n)
+
+
+def train(
+    params: Params,
+    data: Data,
+    cfg: Config,
+    *,
+    validation: Data | None = None,
+    state: State | None = None,
+) -> TrainResult:
+    """Train until ``cfg.epochs`` epochs are done: `epochs` run to its end, figures kept.
+
+    Parameters
+    ----------
+    params : dict of array
+        As for `epochs`; not written.
+    data : (array, array)
+        As for `epochs`.
+    cfg : Config
+        As for `epochs`.
+    validation : (array, array), optional
+        Data to `evaluate` after each epoch.
+    state : State, optional
+        As for `epochs`.
+
+    Returns
+    -------
+    TrainResult
+        ``params``, ``state`` and ``history``, which holds for each epoch of this run a dict of
+        ``epoch``, ``loss`` and, with validation data, ``val_loss`` and ``val_accuracy``.
+
+    Raises
+    ------
+    ValueError
+        Arguments that are not as above, before the first epoch.
+    DivergenceError
+        A loss or parameter that is not finite.
+
+    Examples
+    --------
+    >>> from purenet import Config, init
+    >>> x, y = np.eye(4), np.array([0, 1, 0, 1])
+    >>> result = train(init([4, 8, 2]), (x, y), Config(epochs=50), validation=(x, y))
+    >>> result.history[-1]["val_accuracy"]
+    1.0
+    """
+    if validation is not None:
+        checked(params, validation)
+    records = epochs(params, data, cfg, state=state)
+    state = state or State(init_velocity(params), 0)
+    result = TrainResult(_copy(params), State(_copy(state.velocity), state.epochs), [])
+    for record in records:
+        figures: dict[str, float] = {"epoch": record.epoch, "loss": record.loss}
+        if validation is not None:
+            figures["val_loss"], figures["val_accuracy"] = evaluate(record.params, validation, cfg)
+        result = TrainResult(record.params, record.state, [*result.history, figures])
+    return result
+
+
+def evaluate(params: Params, data: Data, cfg: Config) -> Evaluation:
+    """Compute `loss`, with the penalty, and `accuracy` on data of any size, chunk by chunk.
+
+    Parameters
+    ----------
+    params : dict of array
+        W1, b1, ..., WL, bL.
+    data : (array, array)
+        As for `epochs`.
+    cfg : Config
+        Where ``l2`` and ``input_scale`` are read.
+
+    Returns
+    -------
+    Evaluation
+        ``loss`` and ``accuracy``, as Python floats.
+
+    Raises
+    ------
+    ValueError
+        Arguments that are not as above.
+
+    Examples
+    --------
+    >>> from purenet import Config
+    >>> evaluate({"W1": np.eye(2), "b1": np.zeros(2)}, (np.eye(2), np.array([0, 0])), Config(l2=0))
+    Evaluation(loss=0.8132616875182228, accuracy=0.5)
+    """
+    x, y = checked(params, data)
+    logits = forward_in_chunks(params, x, cfg)
+    xp = array_namespace(logits)
+    hits = xp.argmax(logits, axis=1) == y
+    return Evaluation(
+        float(_loss_and_delta(params, logits, y, cfg.l2)[0]),
+        float(xp.count_nonzero(hits)) / x.shape[0],
+    )
+
+
+def forward_in_chunks(params: Params, x: Array, cfg: Config) -> Array:
+    """Compute the logits of data of any size; integer x is scaled as in training."""
+    chunks = [
+        forward(params, as_input(params, rows, cfg.input_scale)) for rows in batches(x, CHUNK)
+    ]
+    return array_namespace(*chunks).concat(chunks)
+
+
+def checked(params: Params, data: Data) -> Data:
+    """Return x and y, refusing what does not fit the network; values of x are not looked at."""
+    _, depth = _checks.network(params)
+    if not isinstance(data, tuple) or len(data) != 2:
+        raise ValueError(f"data must be a pair (x, y), got {type(data).__name__}")
+    x, y = data
+    _checks.example_shape(params, x)
+    _checks.labels(y, x.shape[0], params[f"b{depth}"].shape[0])
+    return x, y
+
+
+def _copy(params: Params) -> Params:
+    return {name: array_namespace(p).asarray(p, copy=True) for name, p in params.items()}
+
+
+def _is_finite(array: Array) -> bool:
+    xp = array_namespace(array)
+    return not xp.isdtype(array.dtype, "real floating") or bool(xp.all(xp.isfinite(array)))
