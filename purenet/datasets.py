@@ -129,7 +129,8 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     with path.open("rb") as file:
         try:
             if file.peek(2)[:2] == b"\x1f\x8b":
-                return _parse_idx(gzip.GzipFile(fileobj=file))
+                with gzip.GzipFile(fileobj=file) as unpacked:
+                    return _parse_idx(unpacked)
             return _parse_idx(file, os.fstat(file.fileno()).st_size)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(f"{path}: expected a whole gzip stream: {error}") from error

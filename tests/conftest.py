@@ -1,6 +1,9 @@
 """One Hypothesis profile for everybody: derandomised, so that a failure here is a failure there."""
 
+import jax
 from hypothesis import HealthCheck, settings
+
+jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]  # float64 stays float64
 
 settings.register_profile(
     "default", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]

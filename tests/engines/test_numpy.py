@@ -1,0 +1,90 @@
+"""The NumPy engine: what the pure functions say, in place."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from purenet import Config, init_velocity
+from purenet.engines import numpy as numpy_engine
+from purenet.engines.numpy import NumpyEngine
+from purenet.engines.pure import PureEngine
+from tests.support.problems import problem
+
+
+@given(
+    sizes=st.lists(st.integers(1, 6), min_size=2, max_size=5),
+    n=st.integers(1, 12),
+    batch_size=st.none() | st.integers(1, 14),
+    chunk=st.sampled_from([1, 3, 1024]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    x_dtype=st.sampled_from([np.uint8, np.int16, np.float32, np.float64]),
+    l2=st.sampled_from([0.0, 0.1]),
+    momentum=st.sampled_from([0.0, 0.9]),
+    shuffle=st.booleans(),
+    seed=st.integers(0, 9),
+)
+def test_engine_computes_what_the_pure_functions_say(
+    sizes: list[int],
+    n: int,
+    batch_size: int | None,
+    chunk: int,
+    dtype: Any,
+    x_dtype: Any,
+    l2: float,
+    momentum: float,
+    shuffle: bool,  # noqa: FBT001
+    seed: int,
+) -> None:
+    """Two epochs in buffers equal two epochs of `backward` and `momentum_step`, up to rounding."""
+    params, x, y = problem(*sizes, n=n, seed=seed, dtype=dtype)
+    if np.dtype(x_dtype).kind != "f":
+        x = np.abs(10 * x)
+    x = x.astype(x_dtype)
+    cfg = Config(
+        learning_rate=0.1, momentum=momentum, l2=l2, batch_size=batch_size, input_scale=0.1
+    )
+    velocity = init_velocity(params)
+    order: Any = np.random.default_rng(seed).permutation(n) if shuffle else range(n)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numpy_engine, "CHUNK", chunk)
+        fast = NumpyEngine(params, velocity, x, y, cfg)
+        losses = fast.run(order) + fast.run(order)
+    pure = PureEngine(params, velocity, x, y, cfg)
+    # at most 24 updates of sums of at most 12 terms, of numbers of order 1 to 10
+    tolerance = 24 * 12 * 10 * np.finfo(dtype).eps
+    np.testing.assert_allclose(losses, pure.run(order) + pure.run(order), 0, tolerance)
+    for ours, theirs in zip(fast.snapshot(), pure.snapshot(), strict=True):
+        assert list(ours) == list(theirs)
+        for name, p in theirs.items():
+            assert ours[name].dtype == dtype
+            np.testing.assert_allclose(ours[name], p, rtol=0, atol=tolerance)
+
+
+def test_snapshot_is_not_written_by_later_steps() -> None:
+    """What was handed out stays as it was, and belongs to nobody else."""
+    params, x, y = problem(4, 3, 2)
+    engine = NumpyEngine(params, init_velocity(params), x, y, Config())
+    engine.run(range(7))
+    snapshot = engine.snapshot()
+    before = [p.copy() for one in snapshot for p in one.values()]
+    engine.run(range(7))
+    after = [p for one in snapshot for p in one.values()]
+    assert all((a == b).all() for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("batch_size", [16, 4096, None])
+def test_a_step_allocates_next_to_nothing(batch_size: int | None) -> None:
+    """After the first epoch, memory in use never grows by more than some small arrays."""
+    import tracemalloc
+
+    params, x, y = problem(200, 100, 10, n=5000, dtype=np.float32)
+    engine = NumpyEngine(params, init_velocity(params), x, y, Config(batch_size=batch_size))
+    engine.run(range(5000))
+    tracemalloc.start()
+    engine.run(range(5000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 300_000  # a chunk of x takes 819,200 bytes; masks of a chunk take 102,400

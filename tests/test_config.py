@@ -1,0 +1,61 @@
+"""The hyperparameters: their defaults, and what is refused."""
+
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import numpy as np
+import pytest
+
+from purenet import REPORT, Config
+
+
+def test_config_is_frozen() -> None:
+    """A run's hyperparameters cannot change under it."""
+    with pytest.raises(FrozenInstanceError):
+        Config().epochs = 3  # type: ignore[misc]
+
+
+def test_numbers_become_those_of_python() -> None:
+    """NumPy scalars are stored as Python numbers, so that they widen nothing and can be saved."""
+    cfg = Config(learning_rate=np.float32(0.5), epochs=np.int64(3), batch_size=np.int8(7))
+    assert {type(cfg.learning_rate), type(cfg.epochs), type(cfg.batch_size)} == {float, int}
+
+
+def test_report_preset_is_the_report() -> None:
+    """The preset holds what the report prints for its first experiment: raw pixels among them."""
+    assert REPORT == Config(
+        learning_rate=0.01,
+        momentum=0.9,
+        l2=1e-3,
+        batch_size=128,
+        epochs=10,
+        shuffle=False,
+        input_scale=1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("learning_rate", -0.1, "learning_rate must be a finite number >= 0, got -0.1"),
+        ("learning_rate", float("nan"), "learning_rate must be a finite number >= 0, got nan"),
+        ("learning_rate", "fast", "learning_rate must be a finite number >= 0, got 'fast'"),
+        ("learning_rate", True, "learning_rate must be a finite number >= 0, got True"),
+        ("momentum", 1.0, "momentum must be a number in [0, 1), got 1.0"),
+        ("momentum", -0.5, "momentum must be a number in [0, 1), got -0.5"),
+        ("l2", float("inf"), "l2 must be a finite number >= 0, got inf"),
+        ("batch_size", 0, "batch_size must be an integer >= 1, got 0"),
+        ("batch_size", 12.5, "batch_size must be an integer >= 1, got 12.5"),
+        ("batch_size", "full", "batch_size must be an integer >= 1, got 'full'"),
+        ("epochs", -1, "epochs must be an integer >= 0, got -1"),
+        ("epochs", None, "epochs must be an integer >= 0, got None"),
+        ("shuffle", 1, "shuffle must be True or False, got 1"),
+        ("seed", -1, "seed must be an integer >= 0, got -1"),
+        ("input_scale", None, "input_scale must be a finite number >= 0, got None"),
+    ],
+)
+def test_each_field_is_checked(field: str, value: Any, message: str) -> None:
+    """A bad field is a ValueError that names it, its value and what was expected."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        Config(**{field: value})
+    assert str(caught.value) == message

@@ -1,0 +1,539 @@
+"""Claims about purenet.datasets: the digits are the official ones, and no bad file gets through."""
+
+import gzip
+import hashlib
+import io
+import math
+import os
+import re
+import struct
+import tracemalloc
+import zipfile
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+from purenet import datasets
+from purenet.datasets import Dataset, load, mnist, read_idx
+
+DATA = resources.files("purenet") / "data"
+CODES = {"uint8": 8, "int8": 9, "int16": 11, "int32": 12, "float32": 13, "float64": 14}
+OFFICIAL = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+SMALL = {
+    "x_train": np.arange(18, dtype=np.uint8).reshape(3, 2, 3),
+    "y_train": np.array([2, 0, 1], np.uint8),
+    "x_test": np.arange(100, 112, dtype=np.uint8).reshape(2, 2, 3),
+    "y_test": np.array([1, 1], np.uint8),
+}
+Packer: TypeAlias = Callable[[bytes], bytes]
+PACK: list[Packer] = [bytes, gzip.compress]
+# What reading may hold beyond the data that are there: one chunk in the reader and its copy in the
+# growing result, which doubles at most, plus half a chunk for the buffers of file and zlib.
+MEMORY = 3.5 * datasets._CHUNK
+
+
+def header(code: int, *shape: int) -> bytes:
+    """Return the header of an IDX file: two zeros, the type, the rank and the sizes."""
+    return struct.pack(f">HBB{len(shape)}I", 0, code, len(shape), *shape)
+
+
+def idx(array: np.ndarray[Any, Any]) -> bytes:
+    """Return an array as an IDX file."""
+    big_endian = array.astype(array.dtype.newbyteorder(">"))
+    return header(CODES[array.dtype.name], *array.shape) + big_endian.tobytes()
+
+
+def write_folder(folder: Path, names: list[str], **changed: np.ndarray[Any, Any]) -> Path:
+    """Write the small data set as IDX files under four names, gzipped where the name says so."""
+    for name, array in zip(names, (SMALL | changed).values(), strict=True):
+        content = idx(array)
+        (folder / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    return folder
+
+
+def write_npz(path: Path, **changed: np.ndarray[Any, Any]) -> Path:
+    """Write the small data set as an .npz archive."""
+    np.savez_compressed(path, **(SMALL | changed))
+    return path
+
+
+def assert_small(data: Dataset) -> None:
+    """Check that a data set is the small one, its images flattened."""
+    (x_train, y_train), (x_test, y_test) = data
+    for got, key in ((x_train, "x_train"), (x_test, "x_test")):
+        np.testing.assert_array_equal(got, SMALL[key].reshape(-1, 6), strict=True)
+    for got, key in ((y_train, "y_train"), (y_test, "y_test")):
+        np.testing.assert_array_equal(got, SMALL[key], strict=True)
+
+
+def peak_of_refusal(path: Path) -> int:
+    """Return the peak of memory, in bytes, while read_idx refuses a file."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=re.escape(path.name)):
+            read_idx(path)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    """Return the packaged MNIST, read once."""
+    return mnist()
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return one file to write again and again, for many examples in one test."""
+    return tmp_path_factory.mktemp("idx") / "scratch"
+
+
+# The packaged digits.
+
+
+def test_packaged_mnist_is_the_official_one_byte_for_byte(digits: Dataset) -> None:
+    """The four official IDX files, rebuilt from the arrays, have the official SHA-256."""
+    (x_train, y_train), (x_test, y_test) = digits
+    rebuilt = (x_train.reshape(-1, 28, 28), y_train, x_test.reshape(-1, 28, 28), y_test)
+    for array, (name, digest) in zip(rebuilt, OFFICIAL.items(), strict=True):
+        assert hashlib.sha256(idx(array)).hexdigest() == digest, name
+
+
+def test_mnist_is_flat_uint8_rows_and_labels(digits: Dataset) -> None:
+    """Images are (n, 784) and labels (n,), all uint8, rows contiguous and writable."""
+    arrays = [array for part in digits for array in part]
+    assert [a.shape for a in arrays] == [(60000, 784), (60000,), (10000, 784), (10000,)]
+    assert all(a.dtype == np.uint8 and a.flags.c_contiguous and a.flags.writeable for a in arrays)
+
+
+def test_load_mnist_is_mnist_in_new_arrays(digits: Dataset) -> None:
+    """The word "mnist" loads equal arrays that share no memory with those of another call."""
+    for again, once in zip(load("mnist"), digits, strict=True):
+        for a, b in zip(again, once, strict=True):
+            assert np.array_equal(a, b)
+            assert not np.shares_memory(a, b)
+
+
+def test_mnist_archive_has_keras_keys_and_shapes_within_12_megabytes() -> None:
+    """mnist.npz can stand in for Keras' file of that name, and keeps the package small."""
+    content = (DATA / "mnist.npz").read_bytes()
+    assert len(content) <= 12_000_000
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        assert sorted(archive.files) == ["x_test", "x_train", "y_test", "y_train"]
+        assert archive["x_test"].shape == (10000, 28, 28)
+
+
+def test_data_readme_gives_the_hashes_licence_and_authors() -> None:
+    """The notes beside the data name every file with its hash, the licence and the authors."""
+    readme = (DATA / "README.md").read_text("utf-8")
+    for name, digest in OFFICIAL.items():
+        assert f"{digest}  {name}\n" in readme
+    for text in (readme, (DATA / "LICENSE-MNIST.md").read_text("utf-8")):
+        for words in ("Creative Commons Attribution-Share Alike 3.0", "LeCun", "Cortes", "Burges"):
+            assert words in " ".join(text.split())
+
+
+def test_data_readme_recipe_makes_the_archive_from_four_idx_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Python in the README, run beside four IDX files, leaves an archive that loads."""
+    monkeypatch.chdir(write_folder(tmp_path, list(OFFICIAL)))
+    recipe = re.search(r"```python\n(.*?)```", (DATA / "README.md").read_text("utf-8"), re.DOTALL)
+    assert recipe
+    exec(recipe[1], {})
+    assert_small(load(tmp_path / "mnist.npz"))
+
+
+# IDX files.
+
+
+@given(data=st.data(), name=st.sampled_from(sorted(CODES)), pack=st.sampled_from(PACK))
+def test_read_idx_inverts_writing_for_every_type_and_rank(
+    scratch: Path, data: st.DataObject, name: str, pack: Packer
+) -> None:
+    """Shape, dtype and every bit (of NaNs too) survive, gzipped or not, in native byte order."""
+    shapes = hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=4)
+    array = data.draw(hnp.arrays(name, shapes, fill=st.nothing()))
+    scratch.write_bytes(pack(idx(array)))
+    got = read_idx(scratch)
+    assert (got.shape, got.dtype) == (array.shape, np.dtype(name))
+    assert got.dtype.isnative
+    assert got.tobytes() == array.tobytes()
+    assert got.flags.writeable
+
+
+@given(
+    code=st.sampled_from([*CODES.values(), 0, 10]),
+    shape=st.lists(st.integers(0, 3), max_size=3),
+    tail=st.binary(max_size=64),
+)
+def test_read_idx_refuses_whatever_it_does_not_read_in_full(
+    scratch: Path, code: int, shape: list[int], tail: bytes
+) -> None:
+    """Of any bytes, either an array comes that writes the same bytes, or ValueError."""
+    content = header(code, *shape) + tail
+    scratch.write_bytes(content)
+    try:
+        got = read_idx(scratch)
+    except ValueError:
+        itemsize = {8: 1, 9: 1, 11: 2, 12: 4, 13: 4, 14: 8}.get(code)
+        assert itemsize is None or len(tail) != itemsize * math.prod(shape)
+    else:
+        assert idx(got) == content
+
+
+def test_read_idx_reads_each_type_code_as_big_endian(tmp_path: Path) -> None:
+    """The bytes of the value 1, as the format writes them, read as 1 in every type."""
+    ones = {8: "01", 9: "01", 11: "0001", 12: "00000001", 13: "3f800000", 14: "3ff0000000000000"}
+    for name, code in CODES.items():
+        path = tmp_path / name
+        path.write_bytes(bytes([0, 0, code, 1, 0, 0, 0, 1]) + bytes.fromhex(ones[code]))
+        np.testing.assert_array_equal(read_idx(path), np.ones(1, name), strict=True)
+
+
+def test_read_idx_tells_gzip_by_content_not_by_name(tmp_path: Path) -> None:
+    """A gzipped file without .gz and a plain one with it are both read."""
+    for path, content in (
+        (tmp_path / "labels-idx1-ubyte", gzip.compress(idx(SMALL["y_train"]))),
+        (tmp_path / "labels-idx1-ubyte.gz", idx(SMALL["y_train"])),
+    ):
+        path.write_bytes(content)
+        for spelled in (path, str(path)):
+            np.testing.assert_array_equal(read_idx(spelled), SMALL["y_train"], strict=True)
+
+
+@pytest.mark.parametrize("pack", PACK, ids=["plain", "gzip"])
+def test_read_idx_reads_more_than_one_chunk(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, pack: Packer
+) -> None:
+    """Sizes around whole numbers of chunks lose and add nothing."""
+    monkeypatch.setattr(datasets, "_CHUNK", 8)
+    for n in (7, 8, 9, 15, 16, 17):
+        array = np.arange(n, dtype=np.uint8)
+        scratch.write_bytes(pack(idx(array)))
+        np.testing.assert_array_equal(read_idx(scratch), array, strict=True)
+
+
+@pytest.mark.parametrize("pack", PACK, ids=["plain", "gzip"])
+def test_read_idx_refuses_a_file_cut_at_any_byte(scratch: Path, pack: Packer) -> None:
+    """Every proper prefix of a file raises ValueError that names the file."""
+    content = pack(idx(np.arange(6, dtype=np.int16).reshape(2, 3)))
+    for length in range(len(content)):
+        scratch.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"scratch: expected"):
+            read_idx(scratch)
+
+
+@pytest.mark.parametrize("excess", [1, 5, 100_000])
+@pytest.mark.parametrize("array", [np.zeros((2, 3), np.float32), np.zeros((0, 3), np.float32)])
+def test_read_idx_refuses_trailing_bytes(
+    scratch: Path, array: np.ndarray[Any, Any], excess: int
+) -> None:
+    """More elements than the header claims are refused, plain, gzipped, or behind the stream."""
+    content, more = idx(array), b"\1" * excess
+    for file in (content + more, gzip.compress(content + more), gzip.compress(content) + more):
+        scratch.write_bytes(file)
+        with pytest.raises(ValueError, match=r"scratch: expected (\d+ bytes .* got more|a whole)"):
+            read_idx(scratch)
+
+
+def test_read_idx_never_returns_wrong_numbers_from_a_damaged_gzip_file(scratch: Path) -> None:
+    """With any one byte changed, the array is the same (gzip's own notes) or ValueError."""
+    array = np.arange(40, dtype=np.uint8)
+    content = gzip.compress(idx(array))
+    refused = 0
+    for i in range(len(content)):
+        scratch.write_bytes(content[:i] + bytes([content[i] ^ 0x20]) + content[i + 1 :])
+        try:
+            np.testing.assert_array_equal(read_idx(scratch), array, strict=True)
+        except ValueError:
+            refused += 1
+    assert refused >= len(content) - 8  # flags, time, level and system take 7 of its 10 first bytes
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "which starts with 00 00, .* got nothing"),
+        (b"\0\0\x08", "which starts with 00 00, .* got 00 00 08$"),
+        (b"\x01\0\x08\x01\0\0\0\x01\x07", "which starts with 00 00, .* got 01 00 08 01"),
+        (b"\0\x01\x08\x01\0\0\0\x01\x07", "which starts with 00 00, .* got 00 01 08 01"),
+        (b"\0\0\x0a\x01\0\0\0\x01\x07", r"a type \(08 09 0b 0c 0d 0e\) .* got 00 00 0a 01"),
+        (b"\0\0\x08\x02\0\0\0\x01\x07", "sizes of 2 axes in 8 bytes, got 5"),
+        (header(8), r"1 bytes for uint8 of shape \(\), got only 0"),
+        (header(12, 2) + bytes(7), r"8 bytes for int32 of shape \(2,\), got only 7"),
+        (header(9, 2) + bytes(3), r"2 bytes for int8 of shape \(2,\), got more"),
+    ],
+)
+@pytest.mark.parametrize("pack", PACK, ids=["plain", "gzip"])
+def test_read_idx_says_what_is_wrong_with_a_file(
+    scratch: Path, content: bytes, message: str, pack: Packer
+) -> None:
+    """The message names the file, what was expected and what was found instead."""
+    scratch.write_bytes(pack(content))
+    with pytest.raises(ValueError, match=f"{re.escape(str(scratch))}: expected .*{message}"):
+        read_idx(scratch)
+
+
+def test_read_idx_accepts_rank_zero_and_axes_of_size_zero(scratch: Path) -> None:
+    """Rank 0 is one element; a size of 0 is none, whatever the other sizes."""
+    for array in (np.array(7, np.uint8), np.empty((3, 0, 2), np.int32), np.empty(0, np.float64)):
+        scratch.write_bytes(idx(array))
+        np.testing.assert_array_equal(read_idx(scratch), array, strict=True)
+
+
+@pytest.mark.parametrize("shape", [(1,) * 65, (1,) * 255, (2**32 - 1,) * 4 + (0,)])
+def test_read_idx_refuses_shapes_that_numpy_cannot_hold(
+    scratch: Path, shape: tuple[int, ...]
+) -> None:
+    """A well-formed file of a rank or size beyond NumPy's raises ValueError with its name."""
+    scratch.write_bytes(header(8, *shape) + bytes(0 in shape or 1))
+    with pytest.raises(ValueError, match=r"scratch: "):
+        read_idx(scratch)
+
+
+@pytest.mark.parametrize("shape", [(10**6, 10**6), (2**32 - 1,) * 255], ids=["1 TB", "rank 255"])
+@pytest.mark.parametrize("pack", PACK, ids=["plain", "gzip"])
+def test_read_idx_allocates_nothing_that_only_a_header_claims(
+    scratch: Path, shape: tuple[int, ...], pack: Packer
+) -> None:
+    """A tiny file that claims a terabyte is refused within a few buffers of memory."""
+    content = header(8, *shape) + bytes(100)
+    scratch.write_bytes(pack(content))
+    assert peak_of_refusal(scratch) < MEMORY
+
+
+def test_read_idx_checks_a_plain_file_by_its_size_before_reading(scratch: Path) -> None:
+    """A (sparse) file of 2 GB that does not fit its header is refused without reading its body."""
+    for claimed in (10, 2**32 - 1):
+        scratch.write_bytes(header(8, claimed))
+        os.truncate(scratch, 2**31)
+        assert peak_of_refusal(scratch) < datasets._CHUNK  # not one chunk of the body
+    scratch.unlink()
+
+
+def test_read_idx_unpacks_no_more_of_a_gzip_bomb_than_its_header_claims(scratch: Path) -> None:
+    """64 MB of zeros behind a header for 1,000 bytes are refused within a few buffers of memory."""
+    scratch.write_bytes(gzip.compress(header(8, 1000) + bytes(2**26), 1))
+    assert peak_of_refusal(scratch) < datasets._CHUNK  # fewer than 1 MiB of the 64 were unpacked
+
+
+def test_a_missing_source_is_file_not_found(tmp_path: Path) -> None:
+    """A path that does not exist is the operating system's error, with its name."""
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read_idx(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load(tmp_path / "nowhere")
+
+
+# Folders of IDX files.
+
+MNIST_NAMES = list(OFFICIAL)
+EMNIST_NAMES = [
+    f"emnist-letters-{part}-{content}"
+    for part in ("train", "test")
+    for content in ("images-idx3-ubyte", "labels-idx1-ubyte")
+]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"], ids=["plain", "gzip"])
+@pytest.mark.parametrize("names", [MNIST_NAMES, EMNIST_NAMES], ids=["mnist", "emnist"])
+def test_load_reads_a_folder_as_mnist_or_emnist_names_it(
+    tmp_path: Path, names: list[str], suffix: str
+) -> None:
+    """The four files are found under either naming, gzipped or not, among other files."""
+    for bystander in ("README", "emnist-letters-mapping.txt", f"{names[0]}.part", f"._{names[0]}"):
+        (tmp_path / bystander).touch()
+    write_folder(tmp_path, [name + suffix for name in names])
+    assert_small(load(tmp_path))
+    assert_small(load(str(tmp_path)))
+
+
+def test_a_folder_called_mnist_is_a_path_not_the_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Path("mnist") and "./mnist" name a folder, even where "mnist" means the packaged digits."""
+    monkeypatch.chdir(tmp_path)
+    Path("mnist").mkdir()
+    write_folder(Path("mnist"), MNIST_NAMES)
+    assert_small(load(Path("mnist")))
+    assert_small(load("./mnist"))
+
+
+def test_load_prefers_the_plain_file_to_the_gzipped_one(tmp_path: Path) -> None:
+    """Where both are there, the gzipped file is not even opened; a directory is not a file."""
+    for name in MNIST_NAMES[:3]:
+        (tmp_path / f"{name}.gz").write_bytes(b"never opened")
+    (tmp_path / MNIST_NAMES[3]).mkdir()
+    write_folder(tmp_path, [*MNIST_NAMES[:3], f"{MNIST_NAMES[3]}.gz"])
+    assert_small(load(tmp_path))
+
+
+@pytest.mark.parametrize("missing", range(4))
+def test_load_names_the_file_that_a_folder_lacks(tmp_path: Path, missing: int) -> None:
+    """The message has the folder and the name that was looked for; half a download is no file."""
+    write_folder(tmp_path, MNIST_NAMES)
+    (tmp_path / MNIST_NAMES[missing]).rename(tmp_path / f"{MNIST_NAMES[missing]}.part")
+    expected = rf"{re.escape(str(tmp_path))}: expected .*{MNIST_NAMES[missing]}\[\.gz\].* got none"
+    with pytest.raises(ValueError, match=expected):
+        load(tmp_path)
+
+
+def test_load_names_the_candidates_it_cannot_choose_between(tmp_path: Path) -> None:
+    """With two data sets in one folder, the message has the names of both."""
+    write_folder(tmp_path, MNIST_NAMES)
+    write_folder(tmp_path, EMNIST_NAMES)
+    with pytest.raises(ValueError, match=rf"got {EMNIST_NAMES[0]}, {MNIST_NAMES[0]}$"):
+        load(tmp_path)
+
+
+def test_load_refuses_files_of_different_data_sets(tmp_path: Path) -> None:
+    """Four files that are complete only across two data sets are refused, by name."""
+    names = [*EMNIST_NAMES[:3], "emnist-digits-test-labels-idx1-ubyte"]
+    with pytest.raises(ValueError, match=f"files of one data set, got {', '.join(names)}"):
+        load(write_folder(tmp_path, names))
+
+
+def test_load_names_the_damaged_file_of_a_folder(tmp_path: Path) -> None:
+    """An IDX file that read_idx refuses is named by its own path."""
+    write_folder(tmp_path, MNIST_NAMES)
+    (tmp_path / MNIST_NAMES[2]).write_bytes(b"")
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path / MNIST_NAMES[2]))):
+        load(tmp_path)
+
+
+# .npz archives.
+
+
+def test_load_reads_an_npz_archive_whatever_its_layout(tmp_path: Path) -> None:
+    """Stored or compressed, with more arrays, big-endian or in column order: the same numbers."""
+    assert_small(load(write_npz(tmp_path / "compressed.npz")))
+    np.savez(tmp_path / "stored", extra=np.ones(3), **SMALL)  # type: ignore[arg-type]
+    assert_small(load(str(tmp_path / "stored.npz")))
+    x = np.asfortranarray(SMALL["x_train"].reshape(3, 6).astype(">f4"))
+    (got, _), _ = load(write_npz(tmp_path / "foreign.npz", x_train=x))
+    np.testing.assert_array_equal(got, SMALL["x_train"].reshape(3, 6).astype("f4"), strict=True)
+    assert got.dtype.isnative
+    assert got.flags.c_contiguous
+
+
+def test_load_names_the_keys_of_an_archive_that_lacks_one(tmp_path: Path) -> None:
+    """The message has the keys that were expected and those that were found."""
+    np.savez(tmp_path / "a.npz", images=SMALL["x_train"], x_test=SMALL["x_test"])
+    expected = r"a\.npz: expected .* x_train, y_train, x_test, y_test: it holds images, x_test$"
+    with pytest.raises(ValueError, match=expected):
+        load(tmp_path / "a.npz")
+
+
+def test_load_refuses_object_arrays(tmp_path: Path) -> None:
+    """An array of objects, which only pickle reads, is refused and nothing is unpickled."""
+    with pytest.raises(ValueError, match=r"a\.npz: .*[Oo]bject arrays cannot be loaded"):
+        load(write_npz(tmp_path / "a.npz", y_test=np.array([1, None], object)))
+
+
+def test_load_refuses_an_array_member_with_trailing_bytes(tmp_path: Path) -> None:
+    """Numbers behind those that a member's header claims are not silently dropped."""
+    path = write_npz(tmp_path / "a.npz")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content + b"\1" * (name == "y_test.npy"))
+    with pytest.raises(ValueError, match=r"a\.npz: .*y_test has bytes after its array"):
+        load(path)
+
+
+def test_load_refuses_a_file_that_is_no_zip_archive(tmp_path: Path) -> None:
+    """An IDX file, one array alone and an empty file are refused by name."""
+    np.save(tmp_path / "alone.npy", SMALL["x_train"])
+    for content in (idx(SMALL["x_train"]), (tmp_path / "alone.npy").read_bytes(), b""):
+        path = tmp_path / "a.npz"
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"a\.npz: expected an \.npz file"):
+            load(path)
+
+
+def test_load_refuses_an_npz_archive_cut_at_any_byte(scratch: Path) -> None:
+    """Every proper prefix of an archive raises ValueError that names the file."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **SMALL)  # type: ignore[arg-type]
+    content = buffer.getvalue()
+    for length in range(len(content)):
+        scratch.write_bytes(content[:length])
+        with pytest.raises(ValueError, match="scratch: expected"):
+            load(scratch)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_load_never_returns_wrong_numbers_from_a_damaged_archive(scratch: Path, save: Any) -> None:
+    """With the lowest bit of any one byte changed, the data are the same or ValueError."""
+    buffer = io.BytesIO()
+    save(buffer, **SMALL)
+    content = buffer.getvalue()
+    refused = 0
+    for i in range(len(content)):
+        scratch.write_bytes(content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :])
+        try:
+            assert_small(load(scratch))
+        except ValueError:
+            refused += 1
+    assert refused > len(content) / 2  # the rest are dates, versions and attributes
+
+
+# What the arrays must be, whichever file they come from.
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "int64", "float16", "float32", "float64"])
+def test_load_keeps_every_real_dtype(tmp_path: Path, dtype: str) -> None:
+    """Images of any real type come back in that type."""
+    x = SMALL["x_train"].astype(dtype)
+    (got, _), _ = load(write_npz(tmp_path / "a.npz", x_train=x))
+    np.testing.assert_array_equal(got, x.reshape(3, 6), strict=True)
+
+
+BAD = {
+    "too few labels": ({"y_train": [2, 0]}, r"y_train: .* shape \(3,\).* of shape \(2,\)"),
+    "too many labels": ({"y_test": [2, 0, 1]}, r"y_test: .* shape \(2,\).* of shape \(3,\)"),
+    "a column of labels": ({"y_train": [[2], [0], [1]]}, r"y_train: .* of shape \(3, 1\)"),
+    "one label for all": ({"y_test": 1}, r"y_test: .* of shape \(\)"),
+    "float labels": ({"y_train": [2.0, 0.0, 1.0]}, "y_train: expected integers .* float64"),
+    "boolean labels": ({"y_test": [True, False]}, "y_test: expected integers .* bool"),
+    "a negative label": ({"y_test": [0, -1]}, "y_test: expected labels >= 0, got -1"),
+    "no images": ({"x_test": np.empty((0, 6)), "y_test": np.empty(0, int)}, "x_test: .* n >= 1"),
+    "no pixels": ({"x_train": np.empty((3, 0))}, r"x_train: .* of shape \(3, 0\)"),
+    "images of rank 1": ({"x_train": [1, 2, 3]}, r"x_train: .* of shape \(3,\)"),
+    "boolean images": ({"x_train": np.ones((3, 6), bool)}, "x_train: .* real numbers .* bool"),
+    "complex images": ({"x_train": np.ones((3, 6), complex)}, "x_train: .* got complex128"),
+    "text": ({"x_train": np.full((3, 6), "a")}, "x_train: .* real numbers .* got <U1"),
+    "other features": ({"x_test": np.ones((2, 5))}, "x_test: expected 6 features .*x_train, got 5"),
+}
+
+
+@pytest.mark.parametrize(("changed", "message"), BAD.values(), ids=BAD.keys())
+def test_load_refuses_arrays_that_are_no_images_and_labels(
+    tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    """The message names the file, the array, what was expected and what was found."""
+    path = write_npz(tmp_path / "a.npz", **{key: np.asarray(a) for key, a in changed.items()})
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: {message}"):
+        load(path)
+
+
+def test_load_names_the_idx_files_whose_arrays_do_not_match(tmp_path: Path) -> None:
+    """For a folder, the message has the paths of the labels and of their images."""
+    write_folder(tmp_path, MNIST_NAMES, y_test=np.array([1, 1, 1], np.uint8))
+    with pytest.raises(ValueError, match=f"{MNIST_NAMES[3]}: .* image of .*{MNIST_NAMES[2]}"):
+        load(tmp_path)

@@ -1,0 +1,219 @@
+"""Training: the fold over batches, its records, resuming, and what is refused."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from purenet import (
+    Config,
+    DivergenceError,
+    State,
+    accuracy,
+    backward,
+    epochs,
+    evaluate,
+    init_velocity,
+    loss,
+    momentum_step,
+    train,
+)
+from tests.support.libraries import LIBRARIES, to_numpy
+from tests.support.problems import problem, read_only
+
+CFG = Config(learning_rate=0.1, l2=0.01, batch_size=4, epochs=3, seed=5)
+
+
+def same_bits(*dictionaries: dict[str, Any]) -> bool:
+    """Tell whether dictionaries of arrays are equal in keys, order, dtypes and every bit."""
+    first, *others = ([(k, p.dtype, p.tobytes()) for k, p in d.items()] for d in dictionaries)
+    return all(first == other for other in others)
+
+
+def test_train_is_the_fold_of_the_pure_functions() -> None:
+    """Training is backward and momentum_step, batch by batch, in the order that the seed gives."""
+    params, x, y = problem(6, 5, 3, n=10)
+    p, v = params, init_velocity(params)
+    history = []
+    for e in range(3):
+        order = np.random.Generator(np.random.PCG64([5, e])).permutation(10)
+        total = 0.0
+        for batch in (order[:4], order[4:8], order[8:]):
+            value, g = backward(p, x[batch], y[batch], l2=0.01)
+            p, v = momentum_step(p, v, g, learning_rate=0.1, momentum=0.9)
+            total += value * len(batch)
+        history.append(total / 10)
+    result = train(params, (x, y), CFG)
+    tolerance = 1000 * np.finfo(float).eps  # 9 updates, sums of up to 10 terms of order 1
+    np.testing.assert_allclose([row["loss"] for row in result.history], history, rtol=tolerance)
+    for name in params:
+        np.testing.assert_allclose(result.params[name], p[name], rtol=0, atol=tolerance)
+        np.testing.assert_allclose(result.state.velocity[name], v[name], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_train_agrees_in_every_array_library(library: str) -> None:
+    """Arrays of any library train, on integer and on floating-point data, to the same numbers."""
+    params, x, y = problem(6, 5, 3, n=10)
+    asarray = LIBRARIES[library]
+    in_library = {name: asarray(p.copy()) for name, p in params.items()}
+    for data in (x, (np.abs(x) * 100).astype(np.uint8)):
+        pair = asarray(data.copy()), asarray(y.copy())
+        expected = train(params, (data, y), CFG, validation=(data, y))
+        got = train(in_library, pair, CFG, validation=pair)
+        assert type(got.params["W1"]) is type(in_library["W1"])
+        for ours, theirs in zip(expected.history, got.history, strict=True):
+            np.testing.assert_allclose(list(theirs.values()), list(ours.values()), rtol=1e-12)
+        for name, p in expected.params.items():
+            np.testing.assert_allclose(to_numpy(got.params[name]), p, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("batch_size", [1, 4, None])
+def test_resumed_run_is_the_uninterrupted_run_in_every_bit(batch_size: int, dtype: Any) -> None:
+    """Three epochs and four more are seven: parameters, velocity and history."""
+    params, x, y = problem(6, 5, 3, n=10, dtype=dtype)
+    cfg = replace(CFG, batch_size=batch_size, epochs=7)
+    whole = train(params, (x, y), cfg, validation=(x, y))
+    first = train(params, (x, y), replace(cfg, epochs=3), validation=(x, y))
+    rest = train(first.params, (x, y), cfg, validation=(x, y), state=first.state)
+    assert same_bits(whole.params, rest.params)
+    assert same_bits(whole.state.velocity, rest.state.velocity)
+    assert whole.history == first.history + rest.history
+    assert rest.state.epochs == 7
+
+
+def test_train_is_pure() -> None:
+    """Arguments are not written, equal calls give equal bits, and results are the caller's own."""
+    params, x, y = read_only(problem(6, 5, 3, n=10))
+    state = State(read_only(problem(6, 5, 3, seed=1)).params, 1)
+    results = [train(params, (x, y), CFG, state=state) for _ in range(2)]
+    results += [train(params, (x, y), replace(CFG, epochs=1), state=state) for _ in range(2)]
+    assert same_bits(results[0].params, results[1].params)
+    assert same_bits(results[2].params, params)
+    for result in results:
+        for name in params:
+            result.params[name][...] += 1
+            result.state.velocity[name][...] += 1
+    assert same_bits(results[2].params, results[3].params)
+
+
+def test_epochs_can_be_stopped_and_resumed_from_any_record() -> None:
+    """A record holds all that the rest of the run needs."""
+    params, x, y = problem(6, 5, 3, n=10)
+    whole = train(params, (x, y), CFG)
+    for record in epochs(params, (x, y), CFG):
+        rest = train(record.params, (x, y), CFG, state=record.state)
+        assert same_bits(rest.params, whole.params)
+        assert record.state.epochs == record.epoch
+
+
+def test_epochs_differ_in_order_unless_told() -> None:
+    """With a learning rate of 0 the batches of two epochs differ; unshuffled, they do not."""
+    params, x, y = problem(6, 5, 3, n=10)
+    still = replace(CFG, learning_rate=0, epochs=2)
+    for shuffle in (True, False):
+        velocities = [
+            r.state.velocity
+            for r in epochs(params, (x, y), replace(still, momentum=0, shuffle=shuffle))
+        ]
+        assert same_bits(*velocities) is not shuffle
+
+
+def test_memory_mapped_pixels_train_like_those_in_memory(tmp_path: Path) -> None:
+    """A read-only map of integers gives the bits that the array gives."""
+    params, x, y = problem(6, 5, 3, n=10, dtype=np.float32)
+    pixels = (np.abs(x) * 100).astype(np.uint8)
+    np.save(tmp_path / "x.npy", pixels)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for shuffle in (True, False):
+        cfg = replace(CFG, shuffle=shuffle)
+        results = [train(params, (data, y), cfg) for data in (pixels, mapped)]
+        assert same_bits(*(result.params for result in results))
+
+
+def test_integers_are_scaled_and_floats_are_not() -> None:
+    """Pixels times input_scale train as the same numbers given as floats."""
+    params, x, y = problem(6, 5, 3, n=10)
+    pixels = (np.abs(x) * 100).astype(np.uint8)
+    cfg = replace(CFG, input_scale=0.25)
+    results = [train(params, (data, y), cfg) for data in (pixels, pixels * 0.25)]
+    assert same_bits(*(result.params for result in results))
+
+
+def test_evaluate_is_loss_and_accuracy() -> None:
+    """In chunks and on pixels, the figures are those of the pure functions on all examples."""
+    params, x, y = problem(6, 5, 3, n=3000)
+    pixels = (np.abs(x) * 100).astype(np.uint8)
+    got = evaluate(params, (pixels, y), Config(l2=0.1, input_scale=0.01))
+    x = pixels * 0.01
+    assert got.accuracy == accuracy(params, x, y)
+    # a mean of 3,000 numbers of order 1
+    assert abs(got.loss - loss(params, x, y, l2=0.1)) < 3000 * np.finfo(float).eps
+
+
+@pytest.mark.parametrize("library", ["numpy", "jax"])
+def test_divergence_is_named_and_gives_back_the_last_finite_state(library: str) -> None:
+    """A step far too long ends in an error that holds what came before it."""
+    params, x, y = problem(6, 5, 3, n=10)
+    asarray = LIBRARIES[library]
+    good = train(params, (x, y), replace(CFG, epochs=1))
+    diverging = replace(CFG, learning_rate=1e200)
+    start = {name: asarray(p) for name, p in good.params.items()}
+    state = State({name: asarray(v) for name, v in good.state.velocity.items()}, 1)
+    with pytest.raises(DivergenceError, match=r"in epoch 2, step [23]") as caught:
+        train(start, (asarray(x), asarray(y)), diverging, state=state)
+    assert caught.value.epoch == 2
+    assert caught.value.state.epochs == 1
+    assert same_bits({k: to_numpy(p) for k, p in caught.value.params.items()}, good.params)
+
+
+def test_divergence_in_the_last_update_is_seen() -> None:
+    """Parameters that are not finite are an error though every loss before was finite."""
+    params, x, y = problem(6, 3, n=10)
+    cfg = Config(learning_rate=1e308, batch_size=None, epochs=1, l2=1e10)
+    with pytest.raises(DivergenceError, match="in epoch 1, step 1"):
+        train(params, (x, y), cfg)
+
+
+def test_data_that_is_not_finite_is_named_as_such() -> None:
+    """A NaN among the examples is not blamed on the learning rate."""
+    params, x, y = problem(6, 5, 3, n=10)
+    x[7, 2] = np.nan
+    with pytest.raises(ValueError, match="x must be finite, got NaN or infinity"):
+        train(params, (x, y), CFG)
+
+
+P, X, Y = read_only(problem(4, 3, 2))
+V = init_velocity(P)
+BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
+    (lambda: train(P, (X, Y - 5), CFG), "y must hold labels from 0 to 1, got -5"),
+    (lambda: train(P, (X, Y[:5]), CFG), "y must have shape (7,), one label per row of x, got (5,)"),
+    (lambda: train(P, (X[:, 1:], Y), CFG), "x must have shape (batch, 4), got (7, 3)"),
+    (lambda: train(P, (X[:0], Y[:0]), CFG), "x must hold at least one example"),
+    (lambda: train(P, (X > 0, Y), CFG), "x must hold real numbers, got dtype bool"),
+    (lambda: train(P, X, CFG), "data must be a pair (x, y), got ndarray"),
+    (lambda: train({}, (X, Y), CFG), "params must have the keys W1, b1, ..., WL, bL, got []"),
+    (
+        lambda: train(P, (X, Y), CFG, validation=(X[:, 1:], Y)),
+        "x must have shape (batch, 4), got (7, 3)",
+    ),
+    (lambda: train(P, (X, Y), CFG, state=State({}, 0)), "velocity must have the keys"),
+    (
+        lambda: train(P, (X, Y), CFG, state=State(V, 4)),
+        "cfg.epochs is the total: must be >= 4, got 3",
+    ),
+    (lambda: evaluate(P, (X, Y + 5), CFG), "y must hold labels from 0 to 1, got 5"),
+    (lambda: epochs(P, (X[:, 1:], Y), CFG), "x must have shape (batch, 4), got (7, 3)"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD_CALLS, ids=[message for _, message in BAD_CALLS])
+def test_bad_arguments_are_named_before_training(call: Callable[[], Any], message: str) -> None:
+    """Each bad argument is a ValueError that names its value, raised at once."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        call()
+    assert message in str(caught.value)
