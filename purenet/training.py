@@ -146,7 +146,7 @@ def _epochs(params: Params, x: Array, y: Array, cfg: Config, state: State) -> It
         loss = math.fsum(map(math.prod, zip(losses, sizes, strict=False))) / n
         ended, velocity = engine.snapshot()
         if not (math.isfinite(loss) and all(map(_is_finite, ended.values()))):
-            if not all(map(_is_finite, batches(x, CHUNK))):
+            if not all(map(_is_finite, _chunks(x))):
                 raise ValueError("x must be finite, got NaN or infinity")
             raise DivergenceError(e + 1, len(losses), params, state)
         params, state = ended, State(velocity, e + 1)
@@ -254,10 +254,13 @@ def evaluate(params: Params, data: Data, cfg: Config) -> Evaluation:
 
 def forward_in_chunks(params: Params, x: Array, cfg: Config) -> Array:
     """Compute the logits of data of any size; integer x is scaled as in training."""
-    chunks = [
-        forward(params, as_input(params, rows, cfg.input_scale)) for rows in batches(x, CHUNK)
-    ]
+    chunks = [forward(params, as_input(params, rows, cfg.input_scale)) for rows in _chunks(x)]
     return array_namespace(*chunks).concat(chunks)
+
+
+def _chunks(x: Array) -> Iterator[Array]:
+    n = x.shape[0]
+    return (x[start : min(start + CHUNK, n), ...] for start in range(0, n, CHUNK))
 
 
 def checked(params: Params, data: Data) -> Data:

@@ -17,7 +17,12 @@ def test_config_is_frozen() -> None:
 
 def test_numbers_become_those_of_python() -> None:
     """NumPy scalars are stored as Python numbers, so that they widen nothing and can be saved."""
-    cfg = Config(learning_rate=np.float32(0.5), epochs=np.int64(3), batch_size=np.int8(7))
+    scalars: dict[str, Any] = {
+        "learning_rate": np.float32(0.5),
+        "epochs": np.int64(3),
+        "batch_size": np.int8(7),
+    }
+    cfg = Config(**scalars)
     assert {type(cfg.learning_rate), type(cfg.epochs), type(cfg.batch_size)} == {float, int}
 
 

@@ -159,10 +159,11 @@ def test_predictions_fit_together() -> None:
 def test_read_only_arrays_are_enough() -> None:
     """No function writes its arguments."""
     params, x, y = read_only(problem(6, 5, 4, 3))
-    for function in (forward, predict_proba, predict):
-        function(params, x)
-    for function in (loss, backward, accuracy):
-        function(params, x, y)
+    for of_inputs in (forward, predict_proba, predict):
+        of_inputs(params, x)
+    of_pairs: Callable[..., Any]
+    for of_pairs in (loss, backward, accuracy):
+        of_pairs(params, x, y)
 
 
 def test_order_of_keys_does_not_matter() -> None:

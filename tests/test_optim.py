@@ -27,9 +27,9 @@ def test_step_is_the_moving_average_of_gradients(dtype: Any, momentum: float) ->
     for g in gradients:
         p, v = momentum_step(p, v, g, learning_rate=0.1, momentum=momentum)
     for name in params:
-        g = np.array([g[name] for g in gradients], np.float64)
+        history = np.array([g[name] for g in gradients], np.float64)
         power = momentum ** np.subtract.outer(np.arange(6), np.arange(6)).clip(0)
-        velocities = (1 - momentum) * np.einsum("ts,s...->t...", np.tril(power), g)
+        velocities = (1 - momentum) * np.einsum("ts,s...->t...", np.tril(power), history)
         eps = 32 * np.finfo(dtype).eps  # 6 steps of 4 roundings of numbers of order 1
         np.testing.assert_allclose(v[name], velocities[-1], rtol=eps, atol=eps)
         moved = params[name] - 0.1 * velocities.sum(axis=0)

@@ -195,7 +195,7 @@ BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
     (lambda: train(P, (X[:, 1:], Y), CFG), "x must have shape (batch, 4), got (7, 3)"),
     (lambda: train(P, (X[:0], Y[:0]), CFG), "x must hold at least one example"),
     (lambda: train(P, (X > 0, Y), CFG), "x must hold real numbers, got dtype bool"),
-    (lambda: train(P, X, CFG), "data must be a pair (x, y), got ndarray"),
+    (lambda: train(P, X, CFG), "data must be a pair (x, y), got ndarray"),  # type: ignore[arg-type]
     (lambda: train({}, (X, Y), CFG), "params must have the keys W1, b1, ..., WL, bL, got []"),
     (
         lambda: train(P, (X, Y), CFG, validation=(X[:, 1:], Y)),

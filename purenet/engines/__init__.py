@@ -25,10 +25,9 @@ class Engine(Protocol):
         """Return parameters and velocity in arrays that the engine will not write again."""
 
 
-def batches(rows: Any, size: int) -> Iterator[Any]:
-    """Cut a range, or an array along its first axis, into batches; the last may be smaller."""
-    n = len(rows) if isinstance(rows, range) else rows.shape[0]
-    for start in range(0, n, size):
+def batches(rows: Sequence[int], size: int) -> Iterator[Any]:
+    """Cut rows into batches of a size; the last may be smaller."""
+    for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
