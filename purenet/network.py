@@ -223,7 +223,24 @@ def backward(params: Params, x: Array, y: Array, *, l2: float = 0.0) -> tuple[Ar
 
 
 def predict_proba(params: Params, x: Array) -> Array:
-    """Compute the probabilities softmax(z_L), shape (batch, classes); the rest is as in `forward`.
+    """Compute the probabilities softmax(z_L).
+
+    Parameters
+    ----------
+    params : dict of array
+        W1, b1, ..., WL, bL, all of one floating-point dtype.
+    x : array, shape (batch, features)
+        Finite real numbers.
+
+    Returns
+    -------
+    array, shape (batch, classes)
+        Rows that sum to 1, in the dtype of the parameters.
+
+    Raises
+    ------
+    ValueError
+        Keys, shapes, dtypes or values that are not as above.
 
     Examples
     --------
@@ -235,7 +252,24 @@ def predict_proba(params: Params, x: Array) -> Array:
 
 
 def predict(params: Params, x: Array) -> Array:
-    """Choose the most probable classes, shape (batch,), the first of equals; else as `forward`.
+    """Choose the most probable class of each example: argmax_j z_L,ij.
+
+    Parameters
+    ----------
+    params : dict of array
+        W1, b1, ..., WL, bL, all of one floating-point dtype.
+    x : array, shape (batch, features)
+        Finite real numbers.
+
+    Returns
+    -------
+    array, shape (batch,)
+        Integer labels; the first of equals.
+
+    Raises
+    ------
+    ValueError
+        Keys, shapes, dtypes or values that are not as above.
 
     Examples
     --------
@@ -247,7 +281,26 @@ def predict(params: Params, x: Array) -> Array:
 
 
 def accuracy(params: Params, x: Array, y: Array) -> Array:
-    """Compute the fraction of examples predicted as their labels y; the rest is as in `loss`.
+    """Compute the fraction of examples that `predict` gives their label.
+
+    Parameters
+    ----------
+    params : dict of array
+        W1, b1, ..., WL, bL, all of one floating-point dtype.
+    x : array, shape (batch, features)
+        Finite real numbers.
+    y : array, shape (batch,)
+        Integer labels, from 0 to classes - 1.
+
+    Returns
+    -------
+    scalar array
+        From 0 to 1, in the dtype of the parameters.
+
+    Raises
+    ------
+    ValueError
+        Keys, shapes, dtypes, labels or values that are not as above.
 
     Examples
     --------

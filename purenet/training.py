@@ -31,14 +31,34 @@ Data = tuple[Array, Array]
 
 
 class State(NamedTuple):
-    """What a run needs beside its parameters to go on: the velocity, and the epochs done."""
+    """What a run needs beside its parameters to go on.
+
+    Parameters
+    ----------
+    velocity : dict of array
+        The moving average of gradients, shaped like the parameters.
+    epochs : int
+        Epochs done.
+    """
 
     velocity: Params
     epochs: int
 
 
 class Epoch(NamedTuple):
-    """One epoch: its number, from 1; its mean loss; the parameters and state after it."""
+    """What came of one epoch.
+
+    Parameters
+    ----------
+    epoch : int
+        Its number, from 1.
+    loss : float
+        Mean of its batches' losses, weighted by their sizes, each before its update.
+    params : dict of array
+        Parameters after it.
+    state : State
+        What a later run needs to go on from here.
+    """
 
     epoch: int
     loss: float
@@ -47,7 +67,18 @@ class Epoch(NamedTuple):
 
 
 class TrainResult(NamedTuple):
-    """Trained parameters, the state to resume from, and a dict of figures for each epoch."""
+    """What came of training.
+
+    Parameters
+    ----------
+    params : dict of array
+        Trained parameters.
+    state : State
+        What a later run needs to go on from here.
+    history : list of dict
+        For each epoch ``epoch``, ``loss`` and, with validation data, ``val_loss`` and
+        ``val_accuracy``.
+    """
 
     params: Params
     state: State
@@ -55,7 +86,15 @@ class TrainResult(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Loss, in nats per example with the penalty included, and accuracy, from 0 to 1."""
+    """Figures of a network on some data.
+
+    Parameters
+    ----------
+    loss : float
+        The objective, in nats per example, with the penalty.
+    accuracy : float
+        Fraction of examples predicted as their labels.
+    """
 
     loss: float
     accuracy: float

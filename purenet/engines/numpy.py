@@ -19,7 +19,21 @@ __all__ = ["NumpyEngine"]
 
 
 class NumpyEngine:
-    """Do what `PureEngine` does, up to rounding, without allocating a step's arrays."""
+    """Do what `PureEngine` does, up to rounding, without allocating a step's arrays.
+
+    Parameters
+    ----------
+    params : dict of numpy.ndarray
+        W1, b1, ..., WL, bL.
+    velocity : dict of numpy.ndarray
+        Shaped like the parameters.
+    x : numpy.ndarray, shape (n, features)
+        Examples, integer or floating-point.
+    y : numpy.ndarray, shape (n,)
+        Integer labels.
+    cfg : Config
+        Hyperparameters.
+    """
 
     def __init__(self, params: Params, velocity: Params, x: Array, y: Array, cfg: Config) -> None:
         self.x, self.y, self.cfg = np.asarray(x), np.asarray(y), cfg

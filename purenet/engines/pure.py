@@ -15,7 +15,21 @@ __all__ = ["PureEngine"]
 
 
 class PureEngine:
-    """Fold `backward` and `momentum_step` over batches."""
+    """Fold `backward` and `momentum_step` over batches.
+
+    Parameters
+    ----------
+    params : dict of array
+        W1, b1, ..., WL, bL.
+    velocity : dict of array
+        Shaped like the parameters.
+    x : array, shape (n, features)
+        Examples, integer or floating-point.
+    y : array, shape (n,)
+        Integer labels.
+    cfg : Config
+        Hyperparameters.
+    """
 
     def __init__(self, params: Params, velocity: Params, x: Array, y: Array, cfg: Config) -> None:
         self.params, self.velocity = params, velocity

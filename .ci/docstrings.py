@@ -1,0 +1,28 @@
+"""Validate the docstrings of all public names with numpydoc, by the checks of pyproject.toml."""
+
+import importlib
+import sys
+import tomllib
+from pathlib import Path
+
+from numpydoc.validate import ERROR_MSGS, validate
+
+options = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["numpydoc_validation"]
+checks = set(ERROR_MSGS) - set(options["except"])
+
+files = Path("purenet").rglob("[!_]*.py")
+modules = [".".join(path.with_suffix("").parts) for path in files]
+names = {
+    f"{module}.{name}": getattr(importlib.import_module(module), name)
+    for module in ["purenet", *sorted(modules)]
+    for name in importlib.import_module(module).__all__
+}
+failures = [
+    f"{name}: {code} {message}"
+    for name, thing in names.items()
+    if callable(thing)
+    for code, message in validate(name)["errors"]
+    if code in checks
+]
+print(*failures, f"{len(names)} public names, {len(failures)} failures", sep="\n")
+sys.exit(bool(failures))
