@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save as to_bytes
 
 from purenet import _checks
@@ -30,6 +30,8 @@ def save(path: str | os.PathLike[str], params: Params, cfg: Config) -> None:
 
     Raises
     ------
+    ValueError
+        Parameters that are not a network.
     OSError
         When the file cannot be written; an earlier file is then still whole.
 
@@ -43,6 +45,7 @@ def save(path: str | os.PathLike[str], params: Params, cfg: Config) -> None:
     >>> params["b1"]
     array([0., 0., 0.], dtype=float32)
     """
+    _checks.network(params)
     tensors = {name: np.ascontiguousarray(p) for name, p in params.items()}
     write(path, to_bytes(tensors, {"purenet": json.dumps(asdict(cfg))}))
 
@@ -69,21 +72,20 @@ def load(path: str | os.PathLike[str]) -> tuple[Params, Config]:
     OSError
         A file that cannot be read.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        cfg = Config(**json.loads(metadata["purenet"]))
-        names = [f"{letter}{k}" for k in range(1, len(tensors) // 2 + 1) for letter in "Wb"]
-        params = {name: tensors[name] for name in names}
-        _checks.network(tensors)
-    except OSError:
-        raise
-    except KeyError as error:
-        raise ValueError(f"{path} is not a purenet model: {error} is missing") from None
-    except (SafetensorError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} is not a purenet model: {error}") from None
-    return params, cfg
+    with open(path, "rb"):  # safetensors' own errors leave out the path
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                if "purenet" not in metadata:
+                    raise ValueError("it has no configuration of purenet")
+                cfg = Config(**json.loads(metadata["purenet"]))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            _, depth = _checks.network(tensors)
+        except Exception as error:  # a foreign file makes safetensors and json raise many types
+            raise ValueError(f"{path} is not a purenet model: {error}") from error
+    return {
+        f"{letter}{k}": tensors[f"{letter}{k}"] for k in range(1, depth + 1) for letter in "Wb"
+    }, cfg
 
 
 def write(path: str | os.PathLike[str], content: bytes) -> None:

@@ -2,12 +2,15 @@
 
 import argparse
 import json
+import logging
+import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields, replace
-from fractions import Fraction
+from functools import reduce
+from operator import truediv
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,9 +19,10 @@ from tqdm import tqdm
 
 import purenet
 from purenet import REPORT, Config, checkpoint, datasets, images
+from purenet._checks import Params
 from purenet.network import _log_softmax
 from purenet.runs import Run, model_file
-from purenet.training import checked, forward_in_chunks
+from purenet.training import Data, Epoch, forward_in_chunks
 
 __all__ = ["main"]
 
@@ -46,24 +50,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit status: 0, or 1 if training diverged, 2 for bad input, 130 if interrupted.
     """
+    # A process without a console, or after `>&-`, has no streams.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it would tell stderr of its caches
     try:
         args = _parser().parse_args(argv)
-        args.command(args)
+        with np.errstate(all="ignore"):  # what overflows shows in the loss
+            args.command(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
     except BrokenPipeError:  # the reader of our output has gone, as after `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except purenet.DivergenceError as error:
-        return _complain(str(error), 1)
-    except (ValueError, OSError, ImportError) as error:
-        return _complain(str(error), 2)
+    except OSError as error:
+        return _complain(f"{error.filename}: {error.strerror}" if error.filename else error, 2)
+    except ArithmeticError as error:
+        return _complain(error, 1)
+    except (ValueError, ImportError, MemoryError) as error:
+        return _complain(error, 2)
     return 0
 
 
-def _complain(message: str, status: int) -> int:
-    print("purenet:", " ".join(message.split()), file=sys.stderr)
+def _complain(message: object, status: int) -> int:
+    print("purenet:", " ".join((str(message) or repr(message)).split()), file=sys.stderr)
     return status
 
 
@@ -77,7 +88,7 @@ def _train(args: argparse.Namespace) -> None:
     layers = given.get("layers", [data[0].shape[1], 200, 50, classes])
     params = purenet.init(layers, seed=cfg.seed, scale=scale, dtype=args.dtype)
     records = purenet.epochs(params, data, cfg)
-    checked(params, test)
+    purenet.evaluate(params, test, cfg)  # refuse bad test data now, not after an epoch
     settings: dict[str, Any] = {
         "purenet": purenet.__version__,
         "numpy": np.__version__,
@@ -89,38 +100,52 @@ def _train(args: argparse.Namespace) -> None:
     }
     run = Run(args.output, settings, overwrite=args.overwrite)
 
-    talk = not (args.quiet or args.json)
-    if talk:
-        n, batch = len(data[0]), cfg.batch_size or "full"
-        print(
-            f"{'-'.join(map(str, layers))}, {args.dtype}: {n:,} examples, batch {batch}\n{COLUMNS}"
-        )
-    bar = tqdm(total=cfg.epochs, unit="epoch", leave=False, disable=None if talk else True)
+    table = not (args.quiet or args.json)
     try:
-        started = time.perf_counter()
-        for record in records:
-            seconds = time.perf_counter() - started
-            tested = purenet.evaluate(record.params, test, cfg)
-            figures = {
+        if table:
+            sizes, batch = "-".join(map(str, layers)), cfg.batch_size or "full"
+            print(f"{sizes}, {args.dtype}: {len(data[0]):,} examples, batch {batch}")
+            print(COLUMNS, flush=True)
+        quiet = None if table else True  # None: a bar if stderr is a terminal
+        with tqdm(total=cfg.epochs, unit="epoch", leave=False, disable=quiet) as bar:
+            for ended, figures in _measured(records, len(data[0]), test, cfg):
+                run.add(ended, cfg, figures)
+                if not args.quiet:
+                    with bar.external_write_mode():
+                        line = LINE.format(**figures) if table else json.dumps(figures)
+                        print(line, flush=True)
+                bar.update()
+    finally:
+        written = run.finish()
+        if table and written:
+            print(f"{args.output}: {', '.join(written)}")
+
+
+def _measured(
+    records: Iterator[Epoch], n: int, test: Data, cfg: Config
+) -> Iterator[tuple[Params, dict[str, float]]]:
+    """Time and test each epoch of n examples."""
+    started = time.perf_counter()
+    for record in records:
+        seconds = time.perf_counter() - started
+        loss, accuracy = purenet.evaluate(record.params, test, cfg)
+        if not math.isfinite(loss):
+            raise ArithmeticError(
+                f"the test loss stopped being finite in epoch {record.epoch}; "
+                "a smaller learning rate or input scale may help"
+            )
+        yield (
+            record.params,
+            {
                 "epoch": record.epoch,
                 "loss": record.loss,
-                "test_loss": tested.loss,
-                "test_accuracy": tested.accuracy,
+                "test_loss": loss,
+                "test_accuracy": accuracy,
                 "seconds": round(seconds, 4),
-                "samples_per_second": round(len(data[0]) / seconds, 1),
-            }
-            run.add(record.params, cfg, figures)
-            if args.json:
-                print(json.dumps(figures), flush=True)
-            elif talk:
-                bar.write(LINE.format(**figures))
-                bar.update()
-            started = time.perf_counter()
-    finally:
-        bar.close()
-        written = run.finish()
-        if talk and written:
-            print(f"{args.output}: {', '.join(written)}")
+                "samples_per_second": round(n / seconds, 1),
+            },
+        )
+        started = time.perf_counter()
 
 
 def _predict(args: argparse.Namespace) -> None:
@@ -164,12 +189,14 @@ def _parsed_by(parse: Callable[[str], Any], expected: str) -> Callable[[str], An
 _layers = _parsed_by(lambda text: [int(size) for size in text.split("-")], "sizes as 784-200-50-10")
 _batch_size = _parsed_by(lambda text: None if text == "full" else int(text), "an integer or full")
 _scale = _parsed_by(lambda text: text if text == "he" else float(text), "a number or he")
-_fraction = _parsed_by(lambda text: float(Fraction(text)), "a number or fraction")
+_ratio = _parsed_by(
+    lambda text: reduce(truediv, map(float, text.split("/"))), "a number or fraction"
+)
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(_complain(message, 2))
+        raise ValueError(message)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -177,51 +204,74 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"purenet {purenet.__version__}")
     commands = parser.add_subparsers(required=True, metavar="train | predict | evaluate")
 
-    train = commands.add_parser(
-        "train",
-        help="train a network, by default on MNIST",
-        description="Train a network. Defaults are in brackets, as the default preset has them.",
-    )
-    train.set_defaults(command=_train)
-    option = train.add_argument
+    train = _command(commands, _train, "train a network and keep it in a folder")
     _add_data(train)
-    option("--preset", choices=PRESETS, default="default", help="report: as the student report")
-    optional: dict[str, Any] = {"default": argparse.SUPPRESS}
-    option("--layers", type=_layers, help="[784-200-50-10]", **optional)
-    option("--batch-size", type=_batch_size, help="examples an update, or full [128]", **optional)
-    option("--epochs", type=int, help="[10]", **optional)
-    option("--learning-rate", type=float, help="η [0.4]", **optional)
-    option("--momentum", type=float, help="β of the moving average [0.9]", **optional)
-    option("--l2", type=float, help="penalty on weights [1e-4]", **optional)
+    option = train.add_argument
     option(
-        "--init-scale", type=_scale, help="standard deviation of weights, or he [he]", **optional
+        "--preset",
+        choices=PRESETS,
+        default="default",
+        help="settings that the options below start from; report: those of the first experiment, "
+        "with raw pixels [default]",
     )
-    option("--input-scale", type=_fraction, help="factor of integer inputs [1/255]", **optional)
-    option("--shuffle", action=argparse.BooleanOptionalAction, help="[--shuffle]", **optional)
-    option("--seed", type=int, help="of initialisation and order [0]", **optional)
+    for name, parse, metavar, text in (
+        ("layers", _layers, "N-...-N", "sizes, inputs first and classes last [784-200-50-10]"),
+        ("batch-size", _batch_size, "N", f"examples an update, or full [{Config.batch_size}]"),
+        ("epochs", int, "N", f"passes over the data [{Config.epochs}]"),
+        ("learning-rate", float, "X", f"step size [{Config.learning_rate:g}]"),
+        ("momentum", float, "X", f"of the moving average, below 1 [{Config.momentum:g}]"),
+        ("l2", float, "X", f"penalty on weights [{Config.l2:g}]"),
+        ("init-scale", _scale, "X", "standard deviation of first weights, or he [he]"),
+        ("input-scale", _ratio, "X", "factor of integer inputs, also as a fraction [1/255]"),
+        ("seed", int, "N", f"of first weights and order [{Config.seed}]"),
+    ):
+        option(f"--{name}", type=parse, metavar=metavar, help=text, default=argparse.SUPPRESS)
+    option(
+        "--shuffle",
+        action=argparse.BooleanOptionalAction,
+        help="take examples in a new order each epoch [--shuffle]",
+        default=argparse.SUPPRESS,
+    )
     option("--dtype", choices=["float32", "float64"], default="float32", help="[float32]")
-    option("--output", type=Path, default=Path("purenet-run"), help="folder [purenet-run]")
+    option(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        default=Path("purenet-run"),
+        help="where the run is kept [purenet-run]",
+    )
     option("--overwrite", action="store_true", help="replace an earlier run in the folder")
-    option("--quiet", action="store_true", help="print nothing")
-    option("--json", action="store_true", help="print one JSON object an epoch, nothing else")
+    talk = train.add_mutually_exclusive_group()
+    talk.add_argument("--quiet", action="store_true", help="print nothing")
+    talk.add_argument("--json", action="store_true", help="print one JSON object an epoch instead")
 
-    predict = commands.add_parser("predict", help="classify pictures or arrays")
-    predict.set_defaults(command=_predict)
+    predict = _command(commands, _predict, "print the class and its probability of each image")
     _add_model(predict)
-    predict.add_argument("images", nargs="+", metavar="IMAGE", help="picture, .npy or .npz file")
+    predict.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="PNG or JPEG picture, .npy or .npz array"
+    )
     predict.add_argument("--invert", action="store_true", help="pictures are dark on light")
 
-    evaluate = commands.add_parser("evaluate", help="loss, accuracy and confusion matrix")
-    evaluate.set_defaults(command=_evaluate)
+    evaluate = _command(commands, _evaluate, "print loss, accuracy and confusion matrix")
     _add_model(evaluate)
     _add_data(evaluate)
     return parser
 
 
+def _command(commands: Any, run: Callable[[argparse.Namespace], None], text: str) -> _Parser:
+    name = run.__name__.removeprefix("_")
+    parser: _Parser = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
+    parser.set_defaults(command=run)
+    return parser
+
+
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    files = "mnist, a folder of IDX files, or an .npz of x_train, y_train, x_test, y_test [mnist]"
-    parser.add_argument("--data", default="mnist", help=files)
+    parser.add_argument(
+        "--data",
+        default="mnist",
+        help="mnist, a folder of IDX files, or an .npz of x_train, y_train, x_test, y_test [mnist]",
+    )
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a run's folder, or model file")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a run's folder or model file")

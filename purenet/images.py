@@ -5,6 +5,7 @@ import warnings
 import zipfile
 from math import isqrt
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,7 @@ import numpy.typing as npt
 __all__ = ["read"]
 
 
-def read(
-    path: str | os.PathLike[str], features: int, *, invert: bool = False
-) -> npt.NDArray[np.generic]:
+def read(path: str | os.PathLike[str], features: int, *, invert: bool = False) -> npt.NDArray[Any]:
     """Read a picture, or an array of examples, as the input of a network.
 
     A picture becomes one row of 8-bit grey values, light ink on dark ground as in MNIST, resized to
@@ -44,53 +43,64 @@ def read(
         A file that cannot be opened.
     """
     path = Path(path)
-    if path.suffix in (".npy", ".npz"):
-        return _read_array(path, features)
-    return _read_picture(path, features, invert=invert)
+    ending = path.suffix.lower()
+    with path.open("rb") as file:
+        try:
+            if ending == ".npy":
+                return _as_examples(_read_npy(file), features)
+            if ending == ".npz":
+                return _as_examples(_read_npz(file), features)
+            return _read_picture(file, features, invert=invert)
+        except ImportError:
+            raise
+        except Exception as error:  # damaged files make NumPy, zipfile and Pillow raise many types
+            raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def _read_array(path: Path, features: int) -> npt.NDArray[np.generic]:
-    try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.lib.npyio.NpzFile):
-            with content:
-                if len(content.files) != 1:
-                    raise ValueError(f"expected one array, found {content.files}")
-                array = content[content.files[0]]
-        else:
-            array = content
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a readable array: {error}") from None
-    single = array.size == features
-    if not single and (array.ndim < 2 or array[:1].size != features):
-        raise ValueError(f"{path} has shape {array.shape}, the network takes {features} inputs")
-    return np.asarray(array).reshape(-1, features)
+def _read_npy(file: IO[bytes]) -> npt.NDArray[Any]:
+    return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _read_picture(path: Path, features: int, *, invert: bool) -> npt.NDArray[np.generic]:
+def _read_npz(file: IO[bytes]) -> npt.NDArray[Any]:
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+        if len(names) != 1:
+            raise ValueError(f"expected one array, got {', '.join(names) or 'none'}")
+        with archive.open(names[0]) as member:
+            return _read_npy(member)
+
+
+def _as_examples(array: npt.NDArray[Any], features: int) -> npt.NDArray[Any]:
+    n = 1 if array.size == features else len(np.atleast_1d(array))
+    if not 0 < array.size == n * features or array.dtype.kind not in "iuf":
+        raise ValueError(
+            f"expected real numbers of shape (n, {features}) with n >= 1, "
+            f"got {array.dtype} of shape {array.shape}"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError("expected finite numbers, got NaN or infinity")
+    return array.reshape(n, features)
+
+
+def _read_picture(file: IO[bytes], features: int, *, invert: bool) -> npt.NDArray[Any]:
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: PLC0415
     except ImportError:
         raise ImportError("pictures need Pillow: pip install 'purenet[images]'") from None
     side = isqrt(features)
     if side * side != features:
-        raise ValueError(f"{path}: a network of {features} inputs takes no square picture")
-    try:
-        with warnings.catch_warnings(), Image.open(path) as file:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = ImageOps.exif_transpose(file)
-            if picture.mode.startswith("I"):  # 16 bits, which convert("L") would cut off at 255
-                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-            # What is transparent shows the ground, light or dark.
-            ground = Image.new("RGBA", picture.size, "white" if invert else "black")
-            grey = Image.alpha_composite(ground, picture.convert("RGBA")).convert("L")
-            pixels = np.asarray(grey.resize((side, side), Image.Resampling.LANCZOS))
-    except (
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-        UnidentifiedImageError,
-        SyntaxError,
-        ValueError,
-    ) as error:
-        raise ValueError(f"{path} is not a readable picture: {error}") from None
+        raise ValueError(f"a network of {features} inputs takes no square picture")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            picture = ImageOps.exif_transpose(Image.open(file, formats=["PNG", "JPEG"]))
+        except UnidentifiedImageError:
+            raise ValueError("expected a PNG or JPEG picture, or an .npy or .npz file") from None
+        if picture.mode.startswith("I"):  # 16 bits, which convert("L") would cut off at 255
+            picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+        # What is transparent shows the ground, light or dark.
+        ground = Image.new("RGBA", picture.size, "white" if invert else "black")
+        grey = Image.alpha_composite(ground, picture.convert("RGBA")).convert("L")
+        pixels = np.asarray(grey.resize((side, side), Image.Resampling.LANCZOS))
     return (255 - pixels if invert else pixels).reshape(1, features)

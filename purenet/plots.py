@@ -2,14 +2,8 @@
 
 import os
 from collections.abc import Sequence
-from importlib.util import find_spec
 
-__all__ = ["available", "curves"]
-
-
-def available() -> bool:
-    """Tell whether pictures can be made."""
-    return find_spec("matplotlib") is not None
+__all__ = ["curves"]
 
 
 def curves(path: str | os.PathLike[str], history: Sequence[dict[str, float]]) -> None:
@@ -21,6 +15,13 @@ def curves(path: str | os.PathLike[str], history: Sequence[dict[str, float]]) ->
         Where the picture goes; its ending chooses the format.
     history : sequence of dict
         For each epoch ``epoch``, ``loss``, ``test_loss`` and ``test_accuracy``.
+
+    Raises
+    ------
+    ImportError
+        Matplotlib is missing.
+    OSError
+        The picture cannot be written.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.ticker import MaxNLocator, PercentFormatter  # noqa: PLC0415
@@ -28,11 +29,12 @@ def curves(path: str | os.PathLike[str], history: Sequence[dict[str, float]]) ->
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(epochs, [row["loss"] for row in history], "o-", label="training, before each update")
-    left.plot(epochs, [row["test_loss"] for row in history], "s-", label="test")
-    left.set(title="loss", xlabel="epoch", ylabel="nats per example", yscale="log")
+    losses = [(row["loss"], row["test_loss"]) for row in history]
+    left.plot(epochs, losses, ".-", label=["training, before each update", "test"])
+    yscale = "log" if min(map(min, losses)) > 0 else "linear"
+    left.set(title="loss", xlabel="epoch", ylabel="nats per example", yscale=yscale)
     left.legend()
-    right.plot(epochs, [row["test_accuracy"] for row in history], "s-", color="C1")
+    right.plot(epochs, [row["test_accuracy"] for row in history], ".-", color="C1")
     right.set(title="test accuracy", xlabel="epoch")
     right.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     for axes in (left, right):

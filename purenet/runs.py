@@ -1,7 +1,9 @@
 """The folder that a training run leaves behind."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from purenet import checkpoint, plots
@@ -28,7 +30,7 @@ class Run:
     Raises
     ------
     ValueError
-        A folder that holds a run, without `overwrite`.
+        A folder that holds a run, without `overwrite`; a file in its place.
     OSError
         A folder that cannot be made or written.
     """
@@ -36,32 +38,46 @@ class Run:
     def __init__(self, folder: Path, settings: dict[str, Any], *, overwrite: bool) -> None:
         self.folder, self.settings = folder, settings
         self.history: list[dict[str, float]] = []
-        folder.mkdir(parents=True, exist_ok=True)
-        earlier = [name for name in (MODEL, CONFIG, HISTORY, CURVES) if (folder / name).exists()]
+        self.made = [f for f in (folder, *folder.parents) if not f.exists()]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise ValueError(f"{folder} is not a folder") from None
+        earlier = self._files()
         if earlier and not overwrite:
             raise ValueError(
                 f"{folder} holds an earlier run ({', '.join(earlier)}): "
                 "name another folder with --output, or replace it with --overwrite"
             )
-        (folder / CONFIG).touch()  # fail now, not after an epoch
-        if not earlier:
-            (folder / CONFIG).unlink()
+        with TemporaryFile(dir=folder):
+            pass  # a folder that cannot be written fails now, not after an epoch
 
     def add(self, params: Params, cfg: Config, figures: dict[str, float]) -> None:
-        """Save the network after an epoch, and the figures of all epochs."""
+        """Save the network after an epoch, and the figures of the epoch."""
         if not self.history:
             (self.folder / CURVES).unlink(missing_ok=True)
             settings = json.dumps(self.settings, indent=2) + "\n"
             checkpoint.write(self.folder / CONFIG, settings.encode())
-        self.history.append(figures)
-        lines = "".join(json.dumps(row) + "\n" for row in self.history)
         checkpoint.save(self.folder / MODEL, params, cfg)
-        checkpoint.write(self.folder / HISTORY, lines.encode())
+        with (self.folder / HISTORY).open("a" if self.history else "w") as file:
+            file.write(json.dumps(figures) + "\n")
+        self.history.append(figures)
 
     def finish(self) -> list[str]:
-        """Draw the curves where that can be done, and return the names of the files."""
-        if self.history and plots.available():
+        """Draw the curves if Matplotlib is there, and return the names of the files.
+
+        A run that ended before its first epoch leaves nothing: folders made for it are removed.
+        """
+        if not self.history:
+            with suppress(OSError):  # somebody else has put something there
+                for folder in self.made:
+                    folder.rmdir()
+            return []
+        with suppress(ImportError):
             plots.curves(self.folder / CURVES, self.history)
+        return self._files()
+
+    def _files(self) -> list[str]:
         return [name for name in (MODEL, CONFIG, HISTORY, CURVES) if (self.folder / name).exists()]
 
 

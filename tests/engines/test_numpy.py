@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from purenet import Config, init_velocity
+from purenet.engines import fused, plain
 from purenet.engines import numpy as numpy_engine
 from purenet.engines.numpy import NumpyEngine
 from purenet.engines.pure import PureEngine
@@ -19,6 +20,7 @@ from tests.support.problems import problem
     n=st.integers(1, 12),
     batch_size=st.none() | st.integers(1, 14),
     chunk=st.sampled_from([1, 3, 1024]),
+    kernels=st.sampled_from([plain, fused]),
     dtype=st.sampled_from([np.float32, np.float64]),
     x_dtype=st.sampled_from([np.uint8, np.int16, np.float32, np.float64]),
     l2=st.sampled_from([0.0, 0.1]),
@@ -31,6 +33,7 @@ def test_engine_computes_what_the_pure_functions_say(
     n: int,
     batch_size: int | None,
     chunk: int,
+    kernels: Any,
     dtype: Any,
     x_dtype: Any,
     l2: float,
@@ -50,6 +53,7 @@ def test_engine_computes_what_the_pure_functions_say(
     order: Any = np.random.default_rng(seed).permutation(n) if shuffle else range(n)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numpy_engine, "CHUNK", chunk)
+        patch.setattr(numpy_engine, "_kernels", lambda: kernels)
         fast = NumpyEngine(params, velocity, x, y, cfg)
         losses = fast.run(order) + fast.run(order)
     pure = PureEngine(params, velocity, x, y, cfg)

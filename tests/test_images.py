@@ -1,0 +1,329 @@
+"""Pictures and arrays as input of a network: what comes out, and what is refused."""
+
+import io
+import re
+import struct
+import sys
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from purenet.images import read
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (4, 4), dtype=np.uint8)
+BINARY = np.where(PIXELS > 127, 255, 0).astype(np.uint8)
+
+
+def grey() -> Image.Image:
+    """Return the picture of PIXELS."""
+    return Image.fromarray(PIXELS)
+
+
+# Arrays.
+
+
+@pytest.mark.parametrize(
+    ("shape", "features", "expected"),
+    [
+        ((4, 4), 16, (1, 16)),
+        ((16,), 16, (1, 16)),
+        ((1, 16), 16, (1, 16)),
+        ((5, 16), 16, (5, 16)),
+        ((5, 4, 4), 16, (5, 16)),
+        ((1, 1, 4, 4), 16, (1, 16)),
+        ((3, 2), 2, (3, 2)),
+        ((3,), 1, (3, 1)),
+        ((), 1, (1, 1)),
+    ],
+)
+@pytest.mark.parametrize("ending", ["npy", "NPZ"])
+def test_arrays_become_one_row_an_example(
+    tmp_path: Path, shape: tuple[int, ...], features: int, expected: tuple[int, int], ending: str
+) -> None:
+    """A single example may have any shape; of several, the first axis counts them."""
+    array = np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
+    path = tmp_path / f"array.{ending}"
+    with path.open("wb") as file:
+        (np.save if ending == "npy" else np.savez)(file, array)
+    x = read(path, features)
+    assert x.shape == expected
+    assert x.dtype == np.int16
+    assert np.array_equal(x.ravel(), array.ravel())
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i8", "f2", "f4", "f8", ">f4"])
+def test_arrays_keep_their_numbers(tmp_path: Path, dtype: str) -> None:
+    """Neither scaled nor converted; --invert is for pictures."""
+    array = np.arange(32).reshape(2, 16).astype(dtype)
+    np.save(tmp_path / "array.npy", array)
+    x = read(tmp_path / "array.npy", 16, invert=True)
+    assert x.dtype == array.dtype
+    assert np.array_equal(x, array)
+
+
+@pytest.mark.parametrize(
+    ("array", "got"),
+    [
+        (np.zeros((2, 17)), "float64 of shape (2, 17)"),
+        (np.zeros(32), "float64 of shape (32,)"),
+        (np.zeros((0, 16)), "float64 of shape (0, 16)"),
+        (np.zeros((16, 0)), "float64 of shape (16, 0)"),
+        (np.zeros(()), "float64 of shape ()"),
+        (np.zeros(16, complex), "complex128 of shape (16,)"),
+        (np.zeros(16, bool), "bool of shape (16,)"),
+        (np.full(16, "a"), "<U1 of shape (16,)"),
+        (np.zeros(16, "M8[s]"), "datetime64[s] of shape (16,)"),
+        (np.zeros(16, "i4,f4"), "of shape (16,)"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, array: Any, got: str) -> None:
+    """The message has the dtype and shape found, and the number of inputs expected."""
+    np.save(tmp_path / "array.npy", array)
+    expected = "array.npy cannot be read: expected real numbers of shape (n, 16) with n >= 1, got "
+    with pytest.raises(ValueError, match=f"{re.escape(expected)}.*{re.escape(got)}$"):
+        read(tmp_path / "array.npy", 16)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_arrays_that_are_not_finite_are_refused(tmp_path: Path, bad: float) -> None:
+    """One such number is enough."""
+    array = np.zeros((2, 16))
+    array[1, 3] = bad
+    np.save(tmp_path / "array.npy", array)
+    with pytest.raises(ValueError, match=r"array\.npy cannot be read: expected finite numbers"):
+        read(tmp_path / "array.npy", 16)
+
+
+def npy(array: Any, **options: Any) -> bytes:
+    """Return an .npy file."""
+    file = io.BytesIO()
+    np.save(file, array, **options)
+    return file.getvalue()
+
+
+def header(text: str) -> bytes:
+    """Return an .npy file with this header and 32 bytes of data."""
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text.encode() + bytes(32)
+
+
+def npz(*members: bytes) -> bytes:
+    """Return an .npz file of these members."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for i, member in enumerate(members):
+            archive.writestr(f"arr_{i}.npy", member)
+    return file.getvalue()
+
+
+GOOD = npy(np.zeros(16))
+START = "{'descr': '|u1', 'fortran_order': False, 'shape': "
+
+
+DAMAGED_ARRAYS = {
+    "npy empty": ("a.npy", b"", ""),
+    "npy of text": ("a.npy", b"some text", "magic string"),
+    "npy without data": ("a.npy", GOOD[:20], ""),
+    "npy one byte short": ("a.npy", GOOD[:-1], ""),
+    "npy of objects": ("a.npy", npy(np.array([{}]), allow_pickle=True), "Object arrays"),
+    "npy header open": ("a.npy", header(START + "(" * 50 + "\n"), ""),
+    "npy of negative size": ("a.npy", header(START + "(-1, 16)}\n"), ""),
+    "npy of impossible size": ("a.npy", header(START + f"({10**30}, 16)}}\n"), ""),
+    "npy of hostile size": ("a.npy", header(START + f"({2**55}, 16)}}\n"), ""),
+    "npz empty": ("a.npz", b"", "not a zip file"),
+    "npz no zip": ("a.npz", GOOD, "not a zip file"),
+    "npz of nothing": ("a.npz", npz(), "expected one array, got none"),
+    "npz of two": ("a.npz", npz(GOOD, GOOD), "expected one array, got arr_0.npy, arr_1.npy"),
+    "npz of text": ("a.npz", npz(b"some text"), "magic string"),
+    "npz one byte short": ("a.npz", npz(GOOD)[:-1], ""),
+    "npz one bit wrong": ("a.npz", npz(GOOD).replace(bytes(128), bytes(127) + b"\1"), "CRC"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"), DAMAGED_ARRAYS.values(), ids=DAMAGED_ARRAYS
+)
+def test_damaged_arrays_are_refused(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    """Whatever NumPy or zipfile raise, it is a ValueError with the path; nothing is unpickled."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    expected = re.escape(f"{path} cannot be read: ")
+    with pytest.raises(ValueError, match=f"^{expected}(?=.).*{message}"):
+        read(path, 16)
+
+
+# Pictures.
+
+
+@pytest.mark.parametrize(
+    ("picture", "name", "expected"),
+    [
+        (grey(), "grey.png", PIXELS),
+        (grey().convert("RGB"), "rgb.png", PIXELS),
+        (grey().convert("RGBA"), "rgba.png", PIXELS),
+        (grey().convert("LA"), "la.png", PIXELS),
+        (grey().convert("P"), "palette.png", PIXELS),
+        (Image.fromarray(BINARY).convert("1"), "binary.png", BINARY),
+        (Image.fromarray(PIXELS.astype(np.uint16) * 257), "grey16.png", PIXELS),
+        (grey(), "a name without an ending", PIXELS),
+    ],
+)
+def test_every_kind_of_png_gives_its_grey_values(
+    tmp_path: Path, picture: Image.Image, name: str, expected: npt.NDArray[np.uint8]
+) -> None:
+    """A picture of the network's size comes through unchanged, as one row of 8 bits."""
+    picture.save(tmp_path / name, "PNG")
+    x = read(tmp_path / name, 16)
+    assert x.dtype == np.uint8
+    assert np.array_equal(x, expected.reshape(1, 16))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_jpegs_give_nearly_their_grey_values(tmp_path: Path, mode: str) -> None:
+    """At the best quality the compression moves a smooth picture by a few levels."""
+    ramp = np.add.outer(np.arange(16), np.arange(16)).astype(np.uint8) * 8
+    Image.fromarray(ramp).convert(mode).save(tmp_path / "ramp.jpg", quality=100)
+    x = read(tmp_path / "ramp.jpg", 256).astype(int)
+    assert np.abs(x - ramp.reshape(1, 256)).max() <= 4
+
+
+def test_colours_are_weighed_as_the_eye_does(tmp_path: Path) -> None:
+    """Grey is 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), rounded."""
+    for colour, level in [((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29)]:
+        Image.new("RGB", (4, 4), colour).save(tmp_path / "colour.png")
+        assert set(read(tmp_path / "colour.png", 16).ravel()) == {level}
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_what_is_transparent_is_ground(tmp_path: Path, invert: bool) -> None:  # noqa: FBT001
+    """Light or dark, the ground is 0 to the network, whatever colour hides under it."""
+    ink = 0 if invert else 255
+    picture = Image.new("LA", (4, 4), (128, 0))
+    picture.putpixel((1, 2), (ink, 255))
+    picture.save(tmp_path / "ink.png")
+    x = read(tmp_path / "ink.png", 16, invert=invert)
+    assert np.flatnonzero(x).tolist() == [2 * 4 + 1]
+    assert x.max() == 255
+
+
+def test_invert_turns_dark_on_light_into_light_on_dark(tmp_path: Path) -> None:
+    """The negative, inverted, is the picture."""
+    grey().save(tmp_path / "light.png")
+    Image.fromarray(255 - PIXELS).save(tmp_path / "dark.png")
+    light, dark = read(tmp_path / "light.png", 16), read(tmp_path / "dark.png", 16, invert=True)
+    assert np.array_equal(light, dark)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (4, 4), (40, 40), (12, 4), (1, 50_000)])
+def test_any_size_is_brought_to_the_square(tmp_path: Path, width: int, height: int) -> None:
+    """The left half stays left, whatever the size; a uniform picture stays uniform."""
+    picture = Image.new("L", (width, height), 200)
+    picture.save(tmp_path / "uniform.png")
+    assert set(read(tmp_path / "uniform.png", 16).ravel()) == {200}
+    picture.paste(0, (width // 2, 0, width, height))
+    picture.save(tmp_path / "half.png")
+    x = read(tmp_path / "half.png", 16).reshape(4, 4)
+    if width > 1:
+        assert x[:, 0].min() > 150
+        assert x[:, 3].max() < 50
+
+
+def test_a_photograph_is_turned_as_its_camera_says(tmp_path: Path) -> None:
+    """Orientation 3 in the EXIF data is half a turn."""
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    grey().save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(read(tmp_path / "turned.png", 16), PIXELS[::-1, ::-1].reshape(1, 16))
+
+
+def png(width: int, height: int, rows: bytes = b"") -> bytes:
+    """Return a PNG file whose header claims a size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = (b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*parts) for parts in chunks)
+
+
+def saved(kind: str) -> bytes:
+    """Return the picture of PIXELS as a file of this kind."""
+    file = io.BytesIO()
+    grey().save(file, kind)
+    return file.getvalue()
+
+
+DAMAGED_PICTURES = {
+    "empty": (b"", "expected a PNG or JPEG picture"),
+    "text": (b"some text", "expected a PNG or JPEG picture"),
+    "GIF": (saved("GIF"), "expected a PNG or JPEG picture"),
+    "PostScript, a program": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n", "PNG or JPEG"),
+    "no pixels": (png(0, 0), ""),
+    "no data": (png(4, 4), ""),
+    "less data than pixels": (png(4, 4, bytes(7)), ""),
+    "half a PNG": (saved("PNG")[:50], ""),
+    "half a JPEG": (saved("JPEG")[:200], ""),
+    "large": (png(10_000, 10_000), "decompression bomb"),
+    "huge": (png(60_000, 60_000), "decompression bomb"),
+    "largest": (png(2**31 - 1, 2**31 - 1), "decompression bomb"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), DAMAGED_PICTURES.values(), ids=DAMAGED_PICTURES)
+def test_damaged_pictures_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    """Whatever Pillow raises or warns of, it is a ValueError with the path."""
+    path = tmp_path / "picture.png"
+    path.write_bytes(content)
+    expected = re.escape(f"{path} cannot be read: ")
+    with pytest.raises(ValueError, match=f"^{expected}(?=.).*{message}"):
+        read(path, 16)
+
+
+def test_warnings_of_a_picture_that_can_be_read_are_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command line's stderr is for what ends it."""
+    grey().save(tmp_path / "grey.png")
+    convert: Callable[..., Image.Image] = Image.Image.convert
+
+    def warning(*args: Any) -> Image.Image:
+        warnings.warn("Palette images with Transparency", UserWarning, stacklevel=1)
+        return convert(*args)
+
+    monkeypatch.setattr(Image.Image, "convert", warning)
+    assert np.array_equal(read(tmp_path / "grey.png", 16), PIXELS.reshape(1, 16))
+
+
+def test_without_pillow_a_picture_is_an_import_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message says what to install; it is not taken for a damaged file."""
+    grey().save(tmp_path / "grey.png")
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match=r"^pictures need Pillow: .*purenet\[images\]"):
+        read(tmp_path / "grey.png", 16)
+
+
+def test_a_network_without_a_square_input_takes_no_picture(tmp_path: Path) -> None:
+    """The message has the number of inputs."""
+    grey().save(tmp_path / "grey.png")
+    with pytest.raises(ValueError, match="a network of 15 inputs takes no square picture"):
+        read(tmp_path / "grey.png", 15)
+
+
+@pytest.mark.parametrize("name", ["missing.png", "missing.npy", "missing.npz"])
+def test_a_missing_file_is_the_error_of_the_system(tmp_path: Path, name: str) -> None:
+    """It is not taken for a damaged one."""
+    with pytest.raises(FileNotFoundError, match=name):
+        read(tmp_path / name, 16)

@@ -1,0 +1,42 @@
+"""Curves of a run."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from purenet.plots import curves
+
+
+def figures(**others: float) -> dict[str, float]:
+    """Return the figures of an epoch, with others in place of some."""
+    return {"epoch": 2, "loss": 2.0, "test_loss": 3.0, "test_accuracy": 0.5} | others
+
+
+def test_curves_show_each_figure(tmp_path: Path) -> None:
+    """A change of any figure changes the picture; equal figures give equal pictures."""
+    changes: list[dict[str, float]] = [
+        {},
+        {"epoch": 3},
+        {"loss": 1.0},
+        {"test_loss": 1.0},
+        {"test_accuracy": 1.0},
+        {},
+    ]
+    pictures = []
+    for change in changes:
+        curves(tmp_path / "curves.png", [figures(epoch=1), figures(**change)])
+        with Image.open(tmp_path / "curves.png") as picture:
+            pictures.append(picture.tobytes())
+    assert len(set(pictures)) == 5
+    assert pictures[0] == pictures[5]
+
+
+@pytest.mark.parametrize("losses", [(0.0,), (1.0, 0.0), (1e-300, 1e30)])
+def test_any_finite_losses_can_be_drawn(tmp_path: Path, losses: tuple[float, ...]) -> None:
+    """A loss of 0, which has no logarithm, is drawn without a warning; so is a wide range."""
+    curves(
+        tmp_path / "curves.svg",
+        [figures(epoch=e, loss=x, test_loss=x) for e, x in enumerate(losses)],
+    )
+    assert "<svg" in (tmp_path / "curves.svg").read_text()
