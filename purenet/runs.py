@@ -82,5 +82,16 @@ class Run:
 
 
 def model_file(path: Path) -> Path:
-    """Return the model file of a run's folder, or a model file itself."""
+    """Find the model file of a run.
+
+    Parameters
+    ----------
+    path : Path
+        The folder of a run, or a model file.
+
+    Returns
+    -------
+    Path
+        The model file.
+    """
     return path / MODEL if path.is_dir() else path

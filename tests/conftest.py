@@ -3,7 +3,8 @@
 import jax
 from hypothesis import HealthCheck, settings
 
-jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]  # float64 stays float64
+# Float64 stays float64.
+jax.config.update("jax_enable_x64", val=True)  # type: ignore[no-untyped-call]
 
 settings.register_profile(
     "default", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]

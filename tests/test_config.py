@@ -28,15 +28,8 @@ def test_numbers_become_those_of_python() -> None:
 
 def test_report_preset_is_the_report() -> None:
     """The preset holds what the report prints for its first experiment: raw pixels among them."""
-    assert REPORT == Config(
-        learning_rate=0.01,
-        momentum=0.9,
-        l2=1e-3,
-        batch_size=128,
-        epochs=10,
-        shuffle=False,
-        input_scale=1,
-    )
+    printed = {"learning_rate": 0.01, "momentum": 0.9, "l2": 1e-3, "batch_size": 128, "epochs": 10}
+    assert Config(**printed, shuffle=False, input_scale=1) == REPORT  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def softmax_minus_labels(z: Array, y: Array, factor: Any) -> float:
 
 def update(state: Array, _: Array, momentum: Any, decay: Any, rate: Any) -> float:
     """Turn rows v, g, p into v ← β v + g + decay p and p ← p - η v; return the new Σ p²."""
-    return float(update_rows(*state, momentum, decay, rate))
+    return float(update_rows(state[0], state[1], state[2], momentum, decay, rate))
 
 
 @compiled
