@@ -78,9 +78,11 @@ def network(params: Params) -> tuple[Any, int]:
 def examples(params: Params, x: Array) -> Array:
     """Return `x`, a batch of finite examples that fits the network, in the parameters' dtype."""
     xp = example_shape(params, x)
-    if xp.isdtype(x.dtype, "real floating") and known(xp.all(xp.isfinite(x)), bool) is False:
-        raise ValueError("x must be finite, got NaN or infinity")
-    return xp.astype(x, params["W1"].dtype, copy=False)
+    converted = xp.astype(x, params["W1"].dtype, copy=False)
+    integral = xp.isdtype(x.dtype, "integral")
+    if not integral and known(xp.all(xp.isfinite(converted)), bool) is False:
+        raise ValueError(f"x must be finite in {converted.dtype}, got NaN or infinity")
+    return converted
 
 
 def example_shape(params: Params, x: Array) -> Any:

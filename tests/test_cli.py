@@ -364,14 +364,20 @@ def test_an_interrupt_keeps_the_epochs_done(call: Cli, monkeypatch: pytest.Monke
     assert same_bits(params, purenet.train(purenet.init(SIZES), DATA, cfg).params)
 
 
+# What a shell starts with & ignores Ctrl-C, and so would the module; Numba, while it compiles, may
+# swallow it.
+MODULE = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.modules["numba"] = None
+runpy.run_module("purenet", run_name="__main__")
+"""
+
+
 def start(*options: str) -> subprocess.Popen[bytes]:
     """Start a training in a process of its own, which goes on until it is ended."""
-    code = (  # what a shell starts with & ignores Ctrl-C, and so would this
-        "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "runpy.run_module('purenet', run_name='__main__')"
-    )
     return subprocess.Popen(
-        [sys.executable, "-c", code, "train", "--epochs", str(10**6), *options],
+        [sys.executable, "-c", MODULE, "train", "--epochs", str(10**6), *options],
         bufsize=0,  # so that `communicate` reads on where `readline` stopped
         # stderr is for what ends a run, not for where Matplotlib cannot keep its caches
         env=os.environ | {"MPLCONFIGDIR": os.path.join(os.devnull, "none")},
