@@ -4,6 +4,7 @@ All public names count but those of the engines, which nobody calls but `purenet
 """
 
 import importlib
+import inspect
 import sys
 import tomllib
 from pathlib import Path
@@ -18,12 +19,12 @@ modules = [".".join(path.with_suffix("").parts) for path in files]
 names = {
     f"{module}.{name}": getattr(importlib.import_module(module), name)
     for module in ["purenet", *sorted(modules)]
-    for name in importlib.import_module(module).__all__
+    for name in getattr(importlib.import_module(module), "__all__", ())
 }
 failures = [
     f"{name}: {code} {message}"
     for name, thing in names.items()
-    if callable(thing)
+    if inspect.isfunction(thing) or inspect.isclass(thing)
     for code, message in validate(name)["errors"]
     if code in checks
 ]

@@ -1,0 +1,43 @@
+"""Purenet obeys every law, and no wrong implementation of the catalogue does."""
+
+import pytest
+from hypothesis import settings
+
+from purenet.testing import mutants
+from purenet.testing.conformance import LAWS, Implementation, check, examples_until_caught
+from purenet.testing.mutants import MUTANTS, TEMPLATES, Mutant
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_purenet_obeys(law: str) -> None:
+    """Each law holds, on as many examples as the profile says."""
+    check(Implementation(), law, max_examples=settings().max_examples)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.mistake)
+def test_mutant_is_caught(mutant: Mutant) -> None:
+    """The law that is named for a mistake finds it."""
+    assert examples_until_caught(mutant.implementation, mutant.caught_by)
+
+
+def test_mutants_are_right_but_for_their_mistake() -> None:
+    """What they are made from obeys every law but the one about refusals, which it lacks."""
+    check(TEMPLATES, *(set(LAWS) - {"bad_input_is_refused"}), max_examples=20)
+
+
+def test_a_right_implementation_is_not_caught() -> None:
+    """Where nothing is wrong, no count is returned."""
+    law = "step_without_momentum_is_plain_descent"
+    assert examples_until_caught(Implementation(), law, max_examples=20) is None
+
+
+def test_table_names_every_mutant_and_survivors(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The printed table has a row for each mutant, and says which survived."""
+    survivor = Mutant("nothing", Implementation(), "step_without_momentum_is_plain_descent")
+    monkeypatch.setattr(mutants, "MUTANTS", [*MUTANTS[-1:], survivor])
+    mutants.main()
+    _, _, caught, survived = capsys.readouterr().out.splitlines()
+    assert MUTANTS[-1].mistake in caught
+    assert "survived" in survived

@@ -1,0 +1,237 @@
+"""Loss, logits and gradients against the oracle, within bounds that wrong arithmetic violates."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from purenet import backward, forward, momentum_step
+from purenet.testing import oracles
+from purenet.testing.error_bounds import backward_bound, forward_bound, step_bound
+from purenet.testing.strategies import Problem, layer_sizes, networks, problems
+from tests.support.problems import problem as ordinary
+
+Network = dict[str, Any]
+Gradient = tuple[Any, Network]
+
+
+def worst(computed: Any, exact: Any, bound: Any) -> float:
+    """Return the largest error in units of its bound; infinity and NaN are infinitely wrong."""
+    ratios = [0.0]
+    for c, e, limit in zip(*map(np.ravel, (computed, exact, bound)), strict=True):
+        error = abs(e - float(c)) if np.isfinite(c) else math.inf
+        if error > 0:
+            ratios.append(float(error / limit) if limit else math.inf)
+    return max(ratios)
+
+
+def worst_of_backward(result: Gradient, exact: Gradient, bound: Gradient) -> float:
+    """Return the largest error of a loss and its gradient in units of its bound."""
+    of_gradient = [worst(g, exact[1][name], bound[1][name]) for name, g in result[1].items()]
+    return max(worst(result[0], exact[0], bound[0]), *of_gradient)
+
+
+@given(problems())
+def test_logits_are_within_the_bound(problem: Problem) -> None:
+    """Every logit is as exact as its sums of products allow."""
+    params, x, *_ = problem
+    assert worst(forward(params, x), oracles.forward(params, x), forward_bound(params, x)) <= 1
+
+
+@given(problems())
+def test_loss_and_gradient_are_within_the_bound(problem: Problem) -> None:
+    """Loss and gradient are as exact as the operations that they are made of."""
+    *batch, l2 = problem
+    result, exact, bound = (f(*batch, l2=l2) for f in (backward, oracles.backward, backward_bound))
+    assert worst_of_backward(result, exact, bound) <= 1
+
+
+@given(
+    st.tuples(layer_sizes(max_units=3), st.sampled_from([np.float64, np.float32])).flatmap(
+        lambda drawn: st.tuples(*[networks(drawn[0], dtypes=[drawn[1]])] * 3)
+    ),
+    st.floats(0, 10),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_steps_are_within_the_bound(state: tuple[Network, ...], eta: float, beta: float) -> None:
+    """New parameters and velocities are as exact as the sums they are."""
+    functions: list[Callable[..., Any]] = [momentum_step, oracles.momentum_step, step_bound]
+    results = [f(*state, learning_rate=eta, momentum=beta) for f in functions]
+    for computed, exact, bound in zip(*results, strict=True):
+        assert max(worst(computed[name], exact[name], bound[name]) for name in computed) <= 1
+
+
+@pytest.mark.parametrize(("label", "expected"), [(0, 0), (1, 1e4), (2, 2e4)])
+def test_logits_of_ten_thousand_in_float32_stay_exact(label: int, expected: float) -> None:
+    """Logits whose exponentials overflow give losses within 2 eps of the true ones."""
+    params = {"W1": np.array([[1e4, 0, -1e4]], np.float32), "b1": np.zeros(3, np.float32)}
+    batch = params, np.ones((1, 1), np.float32), np.array([label])
+    value, grads = backward(*batch)
+    assert abs(float(value) - expected) <= 2 * np.finfo(np.float32).eps * expected
+    certain = np.eye(3)[0] - np.eye(3)[label]  # the other probabilities are below e^-10000
+    np.testing.assert_array_equal(grads["b1"], certain)
+    assert worst_of_backward((value, grads), oracles.backward(*batch), backward_bound(*batch)) <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", range(3))
+def test_bounds_on_ordinary_networks_are_neither_vacuous_nor_loose(seed: int, dtype: Any) -> None:
+    """They are below 1000 eps of the result, and errors come to more than 1/200 of them.
+
+    Measured in medians: loss, logits and gradients are bounded by 100, 60 and 270 eps of their
+    largest numbers, and their largest errors are 1/350, 1/40 and 1/30 of their bounds.
+    """
+    batch = ordinary(20, 20, 10, n=8, seed=seed, dtype=dtype)
+    value, grads = backward(*batch)
+    value_bound, bounds = backward_bound(*batch)
+    logits, logits_bound = forward(*batch[:2]), forward_bound(*batch[:2])
+    enough = 1000 * np.finfo(dtype).eps
+    assert value_bound < enough * value
+    assert logits_bound.max() < enough * abs(logits).max()
+    for name, g in grads.items():
+        assert bounds[name].max() < enough * abs(g).max()
+    assert worst(logits, oracles.forward(*batch[:2]), logits_bound) > 1 / 200
+    exact = oracles.backward(*batch)
+    assert worst_of_backward((value, grads), exact, (value_bound, bounds)) > 1 / 200
+
+
+def test_float32_is_not_within_the_bound_of_float64() -> None:
+    """The bound is one of the working precision."""
+    batch = ordinary(4, 3, 2, dtype=np.float32)
+    in_float64 = {name: p.astype(np.float64) for name, p in batch.params.items()}, *batch[1:]
+    exact, bound = oracles.backward(*batch), backward_bound(*in_float64)
+    assert worst_of_backward(backward(*in_float64), exact, bound) <= 1
+    assert worst_of_backward(backward(*batch), exact, bound) > 1000
+
+
+def shifted(z: Any) -> Any:
+    """Return log softmax(z), as it should be computed."""
+    z = z - z.max(axis=1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+
+
+def unshifted(z: Any) -> Any:
+    """Let exponentials overflow."""
+    with np.errstate(all="ignore"):
+        return np.log(np.exp(z) / np.exp(z).sum(axis=1, keepdims=True))
+
+
+def shifted_back(z: Any) -> Any:
+    """Add the maximum to the logarithm before it is subtracted."""
+    m = z.max(axis=1, keepdims=True)
+    return z - (m + np.log(np.exp(z - m).sum(axis=1, keepdims=True)))
+
+
+def clipped(z: Any) -> Any:
+    """Keep probabilities away from 0 and 1."""
+    return np.log(np.clip(np.exp(shifted(z)), 1e-7, 1 - 1e-7))
+
+
+def of_11_bits(a: Any, b: Any) -> Any:
+    """Multiply matrices after rounding them as tensor cores do."""
+    rounded = [np.ldexp(np.round(np.ldexp(m, 11)), e - 11) for m, e in map(np.frexp, (a, b))]
+    return np.matmul(*rounded)
+
+
+def perceptron(
+    batch: Any,
+    *,
+    product: Callable[..., Any] = np.matmul,
+    log_softmax: Callable[[Any], Any] = shifted,
+    derivative: Callable[..., Any] = np.greater,
+) -> Gradient:
+    """Compute loss and gradient of two layers in parts that can be exchanged for wrong ones."""
+    params, x, y = batch
+    z = product(x, params["W1"]) + params["b1"]
+    a = np.maximum(z, 0)
+    log_p = log_softmax(product(a, params["W2"]) + params["b2"])
+    t = np.eye(log_p.shape[1], dtype=log_p.dtype)[y]
+    delta = (np.exp(log_p) - t) / len(x)
+    delta_1 = np.where(derivative(z, 0), product(delta, params["W2"].T), 0)
+    return -log_p[t > 0].mean(), {
+        "W1": product(x.T, delta_1),
+        "b1": delta_1.sum(axis=0),
+        "W2": product(a.T, delta),
+        "b2": delta.sum(axis=0),
+    }
+
+
+def one_unit(w_1: float, *w_2: float) -> Any:
+    """Return a float32 network 1-1-C without biases, with the example x = 1 of class 0."""
+    params = {"W1": [[w_1]], "b1": [0], "W2": [w_2], "b2": [0] * len(w_2)}
+    arrays = {name: np.array(p, np.float32) for name, p in params.items()}
+    return arrays, np.ones((1, 1), np.float32), np.array([0])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "batch"),
+    [
+        ({"log_softmax": unshifted}, one_unit(1, 0, 1e4)),
+        ({"log_softmax": shifted_back}, one_unit(1, 1e4, 1e4 - 8)),
+        ({"log_softmax": clipped}, one_unit(1, 0, 30)),
+        ({"log_softmax": clipped}, one_unit(1, 30, 0)),
+        ({"product": of_11_bits}, ordinary(20, 20, 10, dtype=np.float32)),
+        ({"derivative": np.greater_equal}, one_unit(0, 1, 2)),
+    ],
+)
+def test_wrong_arithmetic_violates_the_bounds(wrong: Any, batch: Any) -> None:
+    """One network is within the bounds with the right part, and beyond with the wrong one."""
+    exact, bound = oracles.backward(*batch), backward_bound(*batch)
+    assert worst_of_backward(perceptron(batch), exact, bound) <= 1
+    assert worst_of_backward(perceptron(batch, **wrong), exact, bound) > 1
+
+
+def test_bound_allows_both_derivatives_where_rounding_decides_a_sign() -> None:
+    """The product 0.5 · 5e-324 is positive but rounds to 0: one gradient is 1/2, and one is 0."""
+    params = {"W1": np.array([[0.5]]), "b1": np.zeros(1), "W2": np.array([[0.0, 1.0]])}
+    batch = params | {"b2": np.zeros(2)}, np.array([[5e-324]]), np.array([0])
+    result, exact, bound = backward(*batch), oracles.backward(*batch), backward_bound(*batch)
+    assert result[1]["b1"] == 0
+    assert exact[1]["b1"] == 0.5
+    assert 0.999 < worst_of_backward(result, exact, bound) <= 1
+
+
+def test_bound_allows_subnormals_to_be_flushed_to_zero() -> None:
+    """A subnormal weight on a large activation is lost by hardware that has no subnormals."""
+    params = {"W1": np.array([[1e4, 0]]), "b1": np.array([0.0, 5e-324])}
+    x = np.array([[1e-310]])
+    exact, bound = oracles.forward(params, x), forward_bound(params, x)
+    assert worst(forward(params, x), exact, bound) <= 1
+    assert worst(np.zeros((1, 2)), exact, bound) <= 1
+    assert bound.max() < 1e-300
+
+
+def test_bound_is_zero_where_nothing_is_rounded() -> None:
+    """A unit at 0, a sum of zeros, passes no gradient back; one that is off has no output."""
+    _, bounds = backward_bound(*one_unit(0, 1, 2))
+    assert bounds["W1"] == bounds["b1"] == 0
+    _, bounds = backward_bound(*one_unit(-1, 1, 2))
+    assert bounds["W1"] == bounds["b1"] == 0
+    assert not bounds["W2"].any()
+
+
+def test_bound_allows_functions_within_four_ulp() -> None:
+    """An exponential and a logarithm that are both 3 eps too large stay within the bound."""
+
+    def sloppy(z: Any) -> Any:
+        larger = np.float32(1 + 3 * np.finfo(np.float32).eps)
+        z = z - z.max(axis=1, keepdims=True)
+        return z - larger * np.log((larger * np.exp(z)).sum(axis=1, keepdims=True))
+
+    batch = one_unit(0, 0, 0, 0)
+    result, exact = perceptron(batch, log_softmax=sloppy), oracles.backward(*batch)
+    assert abs(float(result[0]) - exact[0]) > 4 * np.finfo(np.float32).eps
+    assert worst_of_backward(result, exact, backward_bound(*batch)) <= 1
+
+
+def test_bound_allows_for_the_digits_that_large_logits_lose() -> None:
+    """Ten thousand, added to every logit, changes no probability but takes digits from each."""
+    params, x, y = ordinary(4, 3, 2, dtype=np.float32)
+    params["b2"] += 1e4
+    result, exact = backward(params, x, y), oracles.backward(params, x, y)
+    assert abs(float(result[0]) - exact[0]) > 100 * np.finfo(np.float32).eps
+    assert worst_of_backward(result, exact, backward_bound(params, x, y)) <= 1
