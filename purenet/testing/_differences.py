@@ -95,11 +95,13 @@ class Function:
 
         rough, narrow, sizes, nodes = [], [], [abs(self.value)], _nodes(12)
         for _ in range(5):
-            # Away from θ, where many kinks may meet; then by steps that float32 too can see.
-            start, v = self.theta + shift(2.0**-12), shift(2.0**-22)
+            start, v = self.theta + shift(2.0**-12), shift(1.0)  # at θ itself many kinks may meet
             if own != self.dtypes:
                 start = start.astype(np.float32).astype(np.float64)
-            values = np.array([self(start + x * v) for x in nodes])
+            for scale in 2.0 ** np.array([-22, -19, -16, -13]):
+                values = np.array([self(start + scale * x * v) for x in nodes])
+                if np.unique(values).size > nodes.size / 2:  # f moves, so its rounding shows
+                    break
             if np.all(np.isfinite(values)):
                 off = _off_quintic(nodes, values - values[0])
                 rough.append(np.sqrt(np.sum(off**2) / (nodes.size - 6)))

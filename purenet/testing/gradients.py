@@ -7,8 +7,8 @@ because φ has a kink (a jump of φ′, as ReLU has) too near to 0 to be told fr
 
 **Differences.** What is known of φ is f, a number within η of it. Rounding the result costs
 eps\|f\|; what the arithmetic inside f costs is measured, by what a polynomial leaves of f at points
-so near to each other that f is one but for its rounding [1]_. With a step h, and D± the slopes from
-0 to ±h,
+so near to each other that f is one but for its rounding [1]_ (so what moves f at a scale of about
+1e-7 max(1, \|θ\|) counts as noise). With a step h, and D± the slopes from 0 to ±h,
 
     C(h) = (φ(h) - φ(-h)) / 2h = φ′(0) + φ‴ h²/6 + O(h⁴), to within η/h,
     G(h) = D+ - D- = φ″ h + O(h³), to within 4η/h.

@@ -449,6 +449,8 @@ TEMPLATES = Implementation(
 
 def main() -> None:
     """Print a table of the mutants, the law that caught each, and after how many examples."""
+    print("# Wrong implementations, and the law that catches each\n")
+    print("Made by `python -m purenet.testing.mutants`.\n")
     print("| function | mistake | caught by | examples |\n|---|---|---|---|")
     right = vars(Implementation())
     for mistake, implementation, law in MUTANTS:

@@ -1,0 +1,473 @@
+"""The three verdicts are sound: right gradients are never refused, wrong ones never excused."""
+
+import math
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from purenet import backward, init, loss
+from purenet.testing.gradients import EXHAUSTIVE, GradientReport, check_gradients
+
+EPS = float(np.finfo(np.float64).eps)
+EPS32 = float(np.finfo(np.float32).eps)
+
+# f and f' of one number, with places where both are of ordinary size, or 0, or far apart in size.
+SMOOTH = {
+    "quadratic": (lambda x: 3 * x * x + x, lambda x: 6 * x + 1, (0.0, 0.3, -2.0, 1e4)),
+    "quartic": (lambda x: x**4, lambda x: 4 * x**3, (0.0, 1e-3, -2.0, 50.0)),
+    "exponential": (np.exp, np.exp, (0.0, -20.0, 3.0, 20.0)),
+    "sine": (np.sin, np.cos, (0.0, 0.3, -2.0, 40.0)),
+    "steep sine": (lambda x: np.sin(1e3 * x), lambda x: 1e3 * np.cos(1e3 * x), (0.0, 0.3, 5.0)),
+    "steep sigmoid": (
+        lambda x: 1 / (1 + np.exp(-1e6 * x)),
+        lambda x: 1e6 / (2 + np.exp(1e6 * x) + np.exp(-1e6 * x)),
+        (0.0, 1e-6, -3e-7),
+    ),
+    "rational": (lambda x: 1 / (1 + x * x), lambda x: -2 * x / (1 + x * x) ** 2, (0.0, 0.3, -9.0)),
+    "logarithm": (np.log, lambda x: 1 / x, (1e-7, 0.01, 1.0, 30.0)),
+    "constant": (lambda x: 0 * x + 4, lambda x: 0 * x, (0.0, 2.0)),
+}
+PLACES = [(name, x) for name, (_, _, places) in SMOOTH.items() for x in places]
+
+
+def scalar(f, gradient, x, dtype=np.float64, claim_dtype=None):
+    """Check f'(x), a function of one number, and return the single check."""
+    params = {"x": np.array(x, dtype)}
+    report = check_gradients(
+        lambda p: f(p["x"]), {"x": np.array(gradient, claim_dtype or dtype)}, params
+    )
+    return report.checks[0]
+
+
+def problem(sizes, *, seed=0, n=9, dtype=np.float64, scale="he", l2=0.01):
+    """Return a network with biases that are not 0, its loss as a function, and its gradient."""
+    rng = np.random.default_rng(seed)
+    params = init(sizes, seed=seed, dtype=dtype, scale=scale)
+    for k in range(1, len(sizes)):
+        params[f"b{k}"] = (0.1 * rng.standard_normal(sizes[k])).astype(dtype)
+    x, y = rng.random((n, sizes[0])), rng.integers(0, sizes[-1], n)
+    return params, lambda p: loss(p, x, y, l2=l2), backward(params, x, y, l2=l2)[1]
+
+
+def largest(g):
+    """Return the index of the entry of largest magnitude."""
+    return np.unravel_index(np.argmax(np.abs(g)), g.shape)
+
+
+# Smooth functions
+
+
+@pytest.mark.parametrize(("name", "x"), PLACES)
+@pytest.mark.parametrize(("offset", "scale"), [(0, 1), (1e6, 1), (0, 1e-8), (0, 1e8)])
+def test_right_derivatives_of_smooth_functions_agree_and_wrong_ones_disagree(name, x, offset, scale):
+    """Whatever the size of f; wrong means off by more than the tolerance that was reported."""
+    f, derivative, _ = SMOOTH[name]
+
+    def g(v):
+        return offset + scale * f(v)
+
+    right = scale * derivative(np.float64(x))
+    check = scalar(g, right, x)
+    assert check.verdict == "agrees", check
+    # 3: the tolerance at a claim and at another differ in what rounding added to the measured part.
+    for factor in (3, 10, 1e3, 1e6):
+        for sign in (1, -1):
+            wrong = right + sign * factor * (check.tolerance or EPS)
+            assert scalar(g, wrong, x).verdict == "disagrees"
+
+
+@pytest.mark.parametrize("name", ["quadratic", "exponential", "sine", "rational"])
+def test_a_relative_error_of_1e8_is_seen_in_float64(name):
+    """The noise is about eps |f| and h about cbrt(eps): 5 (1 + 4) eps / h is 1e-9."""
+    f, derivative, _ = SMOOTH[name]
+    right = derivative(np.float64(0.3))
+    assert scalar(f, right, 0.3).verdict == "agrees"
+    assert scalar(f, right * (1 + 1e-8), 0.3).verdict == "disagrees"
+
+
+@pytest.mark.parametrize("name", ["quadratic", "exponential", "sine", "rational"])
+def test_a_relative_error_of_1e4_is_seen_in_float32_gradients_of_functions_in_float64(name):
+    """64 eps for each of three terms as large as the derivative is 2e-5."""
+    f, derivative, _ = SMOOTH[name]
+    x = np.float32(0.3)
+    right = derivative(np.float64(x))
+    assert scalar(f, right, x, np.float32).verdict == "agrees"
+    assert scalar(f, right * (1 + 3e-4), x, np.float32).verdict == "disagrees"
+
+
+@pytest.mark.parametrize("name", ["quadratic", "exponential", "sine", "rational"])
+@pytest.mark.parametrize("as_result", [np.float32, float])
+def test_functions_in_float32_are_known_by_their_noise_and_checked_to_a_hundredth(name, as_result):
+    """Also where the result is a Python float: 5 (1 + 4) eps / cbrt(eps) is 6e-4."""
+    f, derivative, _ = SMOOTH[name]
+
+    def narrow(v):
+        return as_result(f(np.float32(v)))
+
+    for x in (0.3, 0.7, -1.1):
+        right = derivative(np.float64(np.float32(x)))
+        assert scalar(narrow, right, x, np.float32).verdict == "agrees"
+        assert scalar(narrow, right * 1.01 + 0.01, x, np.float32).verdict == "disagrees"
+
+
+def test_a_function_that_refuses_float64_is_checked_in_float32():
+    """As PyTorch does where the data are float32."""
+
+    def f(p):
+        if p["w"].dtype != np.float32:
+            raise TypeError("expected float32")
+        return np.sum(p["w"] ** 2)
+
+    w = np.array([0.3, -2.0], np.float32)
+    assert check_gradients(f, {"w": 2 * w}, {"w": w}).count("agrees") == 2
+    assert check_gradients(f, {"w": 2.1 * w}, {"w": w}).count("disagrees") == 2
+
+
+def test_the_tolerance_of_a_small_function_on_a_large_offset_is_the_noise_of_the_offset():
+    """1e6 is rounded to 1e6 eps, so a slope over h is known to 1e6 eps / h, and no better."""
+    check = scalar(lambda x: 1e6 + 1e-3 * np.sin(x), 1e-3 * np.cos(0.5), 0.5)
+    noise = 1e6 * EPS / np.cbrt(EPS)
+    assert check.verdict == "agrees"
+    assert noise / 2 < check.tolerance < 50 * noise
+
+
+def test_noise_is_measured_where_it_does_not_show_in_the_value():
+    """(x + 1e8) - 1e8 is wrong by 1e8 eps, and of size 1."""
+    for x in np.random.default_rng(0).uniform(-2, 2, 50):
+        assert scalar(lambda v: (np.sin(v) + 1e8) - 1e8, np.cos(x), x).verdict == "agrees"
+        assert scalar(lambda v: (np.sin(v) + 1e8) - 1e8, np.cos(x) + 0.1, x).verdict == "disagrees"
+
+
+# Kinks
+
+
+@pytest.mark.parametrize("offset", [0.0, 2.3])
+@pytest.mark.parametrize("claim", [0.0, 1.0, 0.5, -7.0])
+def test_at_a_kink_there_is_no_answer(offset, claim):
+    """At 0 neither |x| nor ReLU has a derivative, so none is right and none is wrong."""
+    for f in (np.abs, lambda x: np.maximum(x, 0)):
+        assert scalar(lambda x, f=f: offset + f(x), claim, 0.0).verdict == "inconclusive"
+
+
+@given(
+    st.sampled_from([np.abs, lambda x: np.maximum(x, 0)]),
+    st.floats(-12, 0),
+    st.sampled_from([-1, 1]),
+    st.sampled_from([0.0, 2.3]),
+    st.floats(-6, 1),
+    st.sampled_from([0.0, 1.0]),
+)
+def test_a_kink_at_any_distance_makes_no_right_derivative_wrong(
+    kink, exponent, side, offset, jump, smooth
+):
+    """From 1e-12 to 1, beside smooth functions of other sizes, on either side."""
+    x, size = side * 10.0**exponent, 10.0**jump
+
+    def f(v):
+        return offset + smooth * np.sin(v + 1) + size * kink(v)
+
+    slope = {1: 1.0, -1: -1.0 if kink is np.abs else 0.0}[side]
+    right = smooth * np.cos(x + 1) + size * slope
+    check = scalar(f, right, x)
+    assert check.verdict != "disagrees", check
+    # What tells a kink at d from one at 0 is a slope over a step within d, known to 25 eps |f| / d,
+    # and as steps go down by 4 and must show a jump 20 times the rounding: 25 * 4 * 4 * 20 eps / d.
+    if abs(x) * size > 8000 * EPS * (abs(f(x)) + 1):
+        assert check.verdict == "agrees"
+        assert scalar(f, right + size / 2, x).verdict == "disagrees"
+
+
+def test_kinks_hidden_behind_each_other_make_no_right_derivative_wrong():
+    """Many kinks of random sign and size within a step, where differences can look smooth."""
+    rng = np.random.default_rng(0)
+    counts = dict.fromkeys(("agrees", "disagrees", "inconclusive"), 0)
+    for _ in range(120):
+        m = rng.poisson(10.0 ** rng.uniform(-1, 3))
+        d = 1e-4 * rng.uniform(-1, 1, m)
+        jumps = 10.0 ** rng.uniform(-7, 0) * rng.standard_normal(m)
+
+        def f(x, d=d, jumps=jumps):
+            return 2.3 + np.sin(x + 1) + np.sum(jumps * np.maximum(x - d, 0))
+
+        right = np.cos(1) + np.sum(jumps[d < 0])
+        counts[scalar(f, right, 0.0).verdict] += 1
+        assert scalar(f, right + 0.1 + np.sum(np.abs(jumps)), 0.0).verdict != "agrees"
+    assert counts["disagrees"] == 0
+    assert counts["agrees"] > 100
+
+
+@pytest.mark.parametrize(
+    ("f", "derivative"),
+    [
+        (lambda x: np.maximum(x, 0) ** 2, 0.0),
+        (lambda x: x * np.abs(x), 0.0),
+        (lambda x: x + np.abs(x) ** 1.5, 1.0),
+        (lambda x: np.clip(x, -1e-9, 1e-9), 1.0),
+        (lambda x: 1 + np.clip(x, -1e-9, 1e-9), 1.0),
+        (lambda x: x + 1e-6 * np.sin(1e5 * x), 1.1),
+    ],
+)
+def test_a_derivative_that_exists_beside_kinks_and_fine_structure_is_not_refused(f, derivative):
+    """Jumps of the second derivative at 0, and structure much finer than the first step."""
+    assert scalar(f, derivative, 0.0).verdict != "disagrees"
+
+
+@pytest.mark.parametrize("f", [lambda x: np.sqrt(np.abs(x)), np.cbrt, lambda x: float(x > 0)])
+def test_where_no_derivative_exists_no_claim_agrees(f):
+    """Infinite slopes and a jump of f."""
+    assert all(scalar(f, claim, 0.0).verdict != "agrees" for claim in (0.0, 1.0, 1e6))
+
+
+# Networks
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.integers(1, 6), min_size=2, max_size=4),
+    st.integers(0, 10**6),
+    st.integers(1, 12),
+    st.sampled_from([np.float32, np.float64]),
+    st.sampled_from(["he", 0.01, 1.0]),
+    st.sampled_from(["central", "complex-step"]),
+)
+def test_right_networks_never_disagree(sizes, seed, n, dtype, scale, method):
+    """And nearly all of their derivatives are conclusive: kinks are rare at random places."""
+    params, f, grads = problem(sizes, seed=seed, n=n, dtype=dtype, scale=scale)
+    report = check_gradients(f, grads, params, method=method)
+    assert report.count("disagrees") == 0, report
+    assert report.count("agrees") >= 0.9 * len(report.checks), report
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("d", [0.0, *(side * 10.0**-k for k in range(1, 17) for side in (1, -1))])
+def test_a_network_near_a_kink_is_not_refused(dtype, d):
+    """One unit has z = d for one example: at 0 just what moves it is inconclusive."""
+    params, _, _ = problem([3, 5, 4], seed=3, dtype=dtype)
+    x, y = np.random.default_rng(3).random((6, 3)), np.array([0, 1, 2, 3, 0, 1])
+    x[0] = [1, 0, 0]
+    params["b1"][2] = -params["W1"][0, 2] + dtype(d)
+
+    def f(p):
+        return loss(p, x, y)
+
+    report = check_gradients(f, backward(params, x, y)[1], params)
+    unclear = {check.where for check in report.checks if check.verdict == "inconclusive"}
+    assert report.ok, report
+    assert unclear <= {"W1[0, 2]", "b1[2]"}
+    assert (len(unclear) == 2) >= (d == 0)
+
+
+WRONG = {
+    "sum instead of mean": lambda g, p, n: {k: n * v for k, v in g.items()},
+    "L2 on biases": lambda g, p, n: {k: v + 0.01 * p[k] * (k[0] == "b") for k, v in g.items()},
+    "no L2": lambda g, p, n: {k: v - 0.01 * p[k] * (k[0] == "W") for k, v in g.items()},
+    "L2 by batch": lambda g, p, n: {
+        k: v + (1 / n - 1) * 0.01 * p[k] * (k[0] == "W") for k, v in g.items()
+    },
+    "sign": lambda g, p, n: g | {"b1": -g["b1"]},
+    "square layer transposed": lambda g, p, n: g | {"W2": g["W2"].T},
+    "zero": lambda g, p, n: {k: 0 * v for k, v in g.items()},
+    "bias averaged": lambda g, p, n: {k: v / n if k[0] == "b" else v for k, v in g.items()},
+    "a millionth": lambda g, p, n: g | {"W1": g["W1"] * (1 + 1e-6)},
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("method", ["central", "complex-step"])
+def test_wrong_networks_always_disagree(name, method):
+    """In the arrays that are wrong, whatever the seed."""
+    for seed in range(3):
+        params, f, grads = problem([2, 3, 3, 3], seed=seed)
+        wrong = WRONG[name](grads, params, 9)
+        report = check_gradients(f, wrong, params, method=method)
+        named = {check.name for check in report.checks if check.verdict == "disagrees"}
+        assert named == {k for k in params if np.any(wrong[k] != grads[k])}, report
+
+
+def test_one_bias_wrong_by_a_ten_thousandth_is_named():
+    """The report says which, with both numbers."""
+    params, f, grads = problem([4, 5, 3])
+    i = largest(grads["b1"])
+    right, grads["b1"][i] = grads["b1"][i], grads["b1"][i] * (1 + 1e-4)
+    report = check_gradients(f, grads, params)
+    assert [c.where for c in report.checks if c.verdict == "disagrees"] == [f"b1[{i[0]}]"]
+    row = next(line for line in str(report).splitlines() if line.startswith(f"b1[{i[0]}]"))
+    claimed, numeric = map(float, row.split()[1:3])
+    assert claimed == grads["b1"][i]
+    assert numeric == pytest.approx(right, rel=1e-7)
+
+
+def test_a_float32_network_for_mnist_agrees():
+    """784-200-50-10: sampled coordinates and directions, all of them conclusive."""
+    params, f, grads = problem([784, 200, 50, 10], n=4, dtype=np.float32, l2=1e-4)
+    report = check_gradients(f, grads, params, coordinates=4, directions=1)
+    report.raise_if_wrong()
+    assert report.count("agrees") == len(report.checks) == 6 * 4 + 1
+
+
+def test_directions_find_one_wrong_coordinate_among_many():
+    """It is not among those that were drawn, and is named by halving the direction."""
+    params, f, grads = problem([30, 40, 20, 5], n=20)
+    assert sum(p.size for p in params.values()) > EXHAUSTIVE
+    drawn = {c.where for c in check_gradients(f, grads, params, coordinates=3, directions=0).checks}
+    i = largest(grads["W2"])
+    where = f"W2[{i[0]}, {i[1]}]"
+    assert where not in drawn
+    grads["W2"][i] *= 1.001
+    report = check_gradients(f, grads, params, coordinates=3, directions=3)
+    wrong = [c.where for c in report.checks if c.verdict == "disagrees"]
+    assert wrong == [where, "direction 0", "direction 1", "direction 2"]
+
+
+def test_directions_through_thousands_of_units_are_conclusive_in_float64():
+    """Though they cross kinks at the first steps."""
+    params, f, grads = problem([20, 100, 50, 5], n=60)
+    report = check_gradients(f, grads, params, coordinates=1, directions=6)
+    assert report.count("agrees") == len(report.checks) == 6 + 6
+
+
+def test_the_seed_alone_decides_what_is_drawn():
+    """Equal seeds give equal reports."""
+    params, f, grads = problem([30, 40, 5], n=3)
+
+    def draw(seed):
+        return check_gradients(f, grads, params, coordinates=2, directions=1, seed=seed)
+
+    assert draw(1) == draw(1)
+    assert draw(1) != draw(2)
+
+
+# The complex step
+
+
+@pytest.mark.parametrize("name", ["quadratic", "exponential", "sine", "rational"])
+def test_the_complex_step_sees_a_relative_error_of_1e12(name):
+    """It has only the rounding of the claim to allow for: 3 * 64 eps is 4e-14."""
+    f, derivative, _ = SMOOTH[name]
+    x = np.array(0.3)
+    for factor, verdict in ((1, "agrees"), (1 + 1e-12, "disagrees")):
+        report = check_gradients(
+            lambda p: f(p["x"]), {"x": factor * derivative(x)}, {"x": x}, method="complex-step"
+        )
+        assert report.checks[0].verdict == verdict, report
+
+
+def test_the_complex_step_has_no_answer_at_a_kink():
+    """NumPy orders complex numbers by their imaginary parts where the real ones are equal."""
+    report = check_gradients(
+        lambda p: np.sum(np.where(p["x"] > 0, p["x"], 0) + p["x"] ** 2),
+        {"x": np.array([0.0, 3.0])},
+        {"x": np.array([0.0, 1.0])},
+        method="complex-step",
+    )
+    assert [check.verdict for check in report.checks] == ["inconclusive", "agrees"]
+
+
+# Reports
+
+
+def test_nothing_conclusive_is_an_error():
+    """Not a pass: no coordinate has been checked."""
+    report = check_gradients(
+        lambda p: np.sum(np.abs(p["x"])), {"x": np.zeros(3)}, {"x": np.zeros(3)}
+    )
+    assert not report.ok
+    with pytest.raises(AssertionError, match="nothing has been checked"):
+        report.raise_if_wrong()
+
+
+def test_reports_count_verdicts_and_show_the_worst_first():
+    """Disagreements before kinks before agreements."""
+    params = {"w": np.array([[1.0, 2.0]]), "b": np.array(0.0)}
+    grads = {"b": np.array(0.0), "w": np.array([[2.0, 5.0]])}
+    report = check_gradients(lambda p: np.sum(p["w"] ** 2) + abs(p["b"]), grads, params)
+    counts = [report.count(v) for v in ("agrees", "disagrees", "inconclusive")]
+    assert counts == [1, 1, 1]
+    assert [line.split()[0] for line in str(report).splitlines()[2:]] == ["w[0,", "b", "w[0,"]
+    assert "1 agrees, 1 disagrees, 1 inconclusive (3 of 3 coordinates" in str(report)
+    with pytest.raises(AssertionError, match=re.escape("w[0, 1]")):
+        report.raise_if_wrong()
+    GradientReport(report.checks[:1], 1, "central").raise_if_wrong()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("sizes", [[4, 5, 3], [30, 40, 5]])
+def test_gradients_that_are_not_finite_disagree_and_are_named(value, sizes):
+    """On large problems too, where few coordinates are drawn."""
+    params, f, grads = problem(sizes)
+    grads["W1"][3, 4] = value
+    report = check_gradients(f, grads, params, coordinates=2, directions=1)
+    assert "W1[3, 4]" in {c.where for c in report.checks if c.verdict == "disagrees"}
+    assert not report.ok
+
+
+def test_a_function_that_is_not_finite_beside_its_point_disagrees():
+    """sqrt has no derivative at 0, though it has a value."""
+    check = scalar(np.sqrt, 0.0, 0.0)
+    assert check.verdict == "disagrees"
+    assert math.isnan(check.numeric)
+
+
+# Arguments
+
+
+def test_arguments_are_not_written_and_may_be_read_only_and_in_any_order_in_memory():
+    """The function gets arrays of its own, and may write to them."""
+    rng = np.random.default_rng(0)
+    w = np.asfortranarray(rng.random((3, 4)))
+    params, grads = {"w": w, "v": w[::2, ::-1]}, {"v": 2 * w[::2, ::-1], "w": 3 * w * w}
+    before = w.copy()
+    w.flags.writeable = False
+
+    def f(p):
+        value = np.sum(p["w"] ** 3) + np.sum(p["v"] ** 2)
+        for array in p.values():
+            array[...] = np.nan
+        return value
+
+    assert check_gradients(f, grads, params).count("agrees") == 20
+    assert np.array_equal(w, before)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"grads": {"v": np.zeros(2)}}, "grads must have the keys ['w'], got ['v']"),
+        ({"grads": {"w": np.zeros(3)}}, "grads['w'] must have shape (2,), got (3,)"),
+        ({"grads": {"w": np.zeros((2, 1))}}, "grads['w'] must have shape (2,), got (2, 1)"),
+        ({"grads": {"w": np.zeros(2, int)}}, "grads['w'] must be float32 or float64, got int64"),
+        ({"params": {"w": np.zeros(2, int)}}, "params['w'] must be float32 or float64, got int64"),
+        ({"params": {"w": np.array([0, np.nan])}}, "params['w'] must be finite"),
+        ({"params": {}}, "params must hold at least one number"),
+        ({"params": {"w": np.zeros(0)}}, "params must hold at least one number"),
+        ({"f": lambda p: p["w"]}, "f must return a real scalar for real parameters, got float64"),
+        ({"f": lambda p: 1j}, "f must return a real scalar for real parameters, got complex128"),
+        ({"f": lambda p: np.nan}, "f(params) must be finite, got nan"),
+        ({"f": lambda p, r=np.random.default_rng(0): r.random()}, "f must be deterministic"),
+        ({"method": "complex-step", "f": lambda p: 1.0}, "f must return a complex scalar"),
+        ({"method": "forward"}, 'method must be "central" or "complex-step"'),
+        ({"coordinates": 0}, "coordinates must be an integer >= 1, got 0"),
+        ({"directions": -1}, "directions must be an integer >= 0, got -1"),
+        ({"seed": 0.5}, "seed must be an integer >= 0, got 0.5"),
+    ],
+)
+def test_bad_arguments_are_refused(change, message):
+    """With one message that names the value and what was expected."""
+    arguments = {
+        "f": lambda p: np.sum(p["w"] ** 2),
+        "grads": {"w": np.zeros(2)},
+        "params": {"w": np.zeros(2)},
+    }
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_gradients(**(arguments | change))
+
+
+def test_importing_the_checker_does_not_import_hypothesis():
+    """It is for tests of any kind."""
+    code = "import sys, purenet.testing.gradients; sys.exit('hypothesis' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
