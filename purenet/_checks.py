@@ -7,6 +7,7 @@ known: under ``jax.jit`` they are not, and the check is left to the caller.
 import math
 import operator
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,8 +32,9 @@ __all__ = [
 def number(name: str, value: Any, *, below: float = math.inf) -> float:
     """Return `value` as a Python float in [0, below), which never widens an array's dtype."""
     real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if real and 0 <= float(value) < below:
-        return float(value)
+    with suppress(OverflowError):  # an int may be too large
+        if real and 0 <= float(value) < below:
+            return float(value)
     limit = "a finite number >= 0" if below == math.inf else f"a number in [0, {below:g})"
     raise ValueError(f"{name} must be {limit}, got {value!r}")
 
@@ -54,7 +56,7 @@ def network(params: Params) -> tuple[Any, int]:
     names = {f"{letter}{k}" for k in range(1, depth + 1) for letter in "Wb"}
     if depth == 0 or set(params) != names:
         raise ValueError(f"params must have the keys W1, b1, ..., WL, bL, got {list(params)}")
-    xp = array_namespace(*params.values())
+    xp = namespace(**params)
     dtype = params["W1"].dtype
     # NumPy orders complex numbers by their real parts: a complex step may go through `loss`.
     if not xp.isdtype(dtype, ("real floating", "complex floating")):
@@ -88,7 +90,7 @@ def examples(params: Params, x: Array) -> Array:
 def example_shape(params: Params, x: Array) -> Any:
     """Refuse an `x` that does not fit the network in shape and dtype; return its namespace."""
     W1 = params["W1"]
-    xp = array_namespace(W1, x)
+    xp = namespace(params=W1, x=x)
     if x.ndim != 2 or x.shape[1] != W1.shape[0]:
         raise ValueError(f"x must have shape (batch, {W1.shape[0]}), got {tuple(x.shape)}")
     if x.shape[0] == 0:
@@ -98,9 +100,10 @@ def example_shape(params: Params, x: Array) -> Any:
     return xp
 
 
-def labels(y: Array, n: int, classes: int) -> None:
+def labels(params: Params, y: Array, n: int) -> None:
     """Refuse labels that are not one integer per example, each the index of a class."""
-    xp = array_namespace(y)
+    last = params[f"b{len(params) // 2}"]
+    xp, classes = namespace(params=last, y=y), last.shape[0]
     if tuple(y.shape) != (n,):
         raise ValueError(f"y must have shape ({n},), one label per row of x, got {tuple(y.shape)}")
     if not xp.isdtype(y.dtype, "integral"):
@@ -122,6 +125,19 @@ def matching(params: Params, **others: Params) -> None:
                     f"{title}[{name!r}] must have shape {tuple(p.shape)} and dtype {p.dtype}, "
                     f"got {tuple(array.shape)} and {array.dtype}"
                 )
+
+
+def namespace(**arrays: Array) -> Any:
+    """Return the namespace of the one library that arrays are of."""
+    try:
+        return array_namespace(*arrays.values())
+    except TypeError:
+        types = ", ".join(f"{name} is a {_type(array)}" for name, array in arrays.items())
+        raise ValueError(f"arrays must all be of one array library: {types}") from None
+
+
+def _type(array: Array) -> str:
+    return f"{type(array).__module__.split('.')[0]} {type(array).__name__}"
 
 
 def known(value: Array, as_type: Callable[[Array], Any]) -> Any:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from purenet import _checks
 
 __all__ = ["REPORT", "Config"]
@@ -61,10 +63,11 @@ class Config:
             "epochs": _checks.integer("epochs", self.epochs, least=0),
             "seed": _checks.integer("seed", self.seed, least=0),
             "input_scale": _checks.number("input_scale", self.input_scale),
+            "shuffle": bool(self.shuffle),
         }
         if self.batch_size is not None:
             checked["batch_size"] = _checks.integer("batch_size", self.batch_size, least=1)
-        if not isinstance(self.shuffle, bool):
+        if not isinstance(self.shuffle, bool | np.bool):
             raise ValueError(f"shuffle must be True or False, got {self.shuffle!r}")
         for name, value in checked.items():
             object.__setattr__(self, name, value)

@@ -143,7 +143,7 @@ def loss(params: Params, x: Array, y: Array, *, l2: float = 0.0) -> Array:
     >>> print(loss(params, np.ones((4, 3)), np.array([0, 1, 1, 0])))  # log 2
     0.6931471805599453
     """
-    return _loss_and_delta(params, forward(params, x), y, l2)[0]
+    return _loss_and_delta(params, forward(params, x), y, _checks.number("l2", l2))[0]
 
 
 def _log_softmax(z: Array) -> Array:
@@ -157,12 +157,11 @@ def _loss_and_delta(params: Params, logits: Array, y: Array, l2: float) -> tuple
     """Return J and δ_L = ∂J/∂z_L = (p - t) / n, with p = softmax(z_L) and t the one-hot labels."""
     xp = array_namespace(logits)
     n, classes = logits.shape
-    _checks.labels(y, n, classes)
-    l2 = _checks.number("l2", l2)
+    _checks.labels(params, y, n)
     log_p = _log_softmax(logits)
     index = xp.arange(classes, device=device(y))
     t = xp.astype(y, index.dtype)[:, None] == index
-    value = -xp.sum(xp.where(t, log_p, 0)) / n
+    value = -xp.mean(xp.sum(xp.where(t, log_p, 0), axis=1))
     for k in range(1, len(params) // 2 + 1):
         value = value + 0.5 * l2 * xp.sum(params[f"W{k}"] * params[f"W{k}"])
     return value, (xp.exp(log_p) - xp.astype(t, log_p.dtype)) / n
@@ -209,13 +208,14 @@ def backward(params: Params, x: Array, y: Array, *, l2: float = 0.0) -> tuple[Ar
     >>> grads["b1"]
     array([-0.5,  0.5])
     """
+    l2 = _checks.number("l2", l2)
     *a, logits = _activations(params, x)
     value, delta = _loss_and_delta(params, logits, y, l2)
     xp = array_namespace(logits)
     grads = dict(params)
     for k in range(len(a), 0, -1):
         W = params[f"W{k}"]
-        grads[f"W{k}"] = a[k - 1].T @ delta + float(l2) * W  # ∂J/∂W_k = a_{k-1}ᵀ δ_k + l2 W_k
+        grads[f"W{k}"] = a[k - 1].T @ delta + l2 * W  # ∂J/∂W_k = a_{k-1}ᵀ δ_k + l2 W_k
         grads[f"b{k}"] = xp.sum(delta, axis=0)  # ∂J/∂b_k = Σ_i δ_k,i
         if k > 1:
             delta = xp.where(a[k - 1] > 0, delta @ W.T, 0)  # δ_{k-1} = (δ_k W_kᵀ) ⊙ [z_{k-1} > 0]
@@ -308,6 +308,6 @@ def accuracy(params: Params, x: Array, y: Array) -> Array:
     0.5
     """
     logits = forward(params, x)
-    _checks.labels(y, *logits.shape)
+    _checks.labels(params, y, logits.shape[0])
     xp = array_namespace(logits)
     return xp.mean(xp.astype(xp.argmax(logits, axis=1) == y, logits.dtype))

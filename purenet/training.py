@@ -10,7 +10,7 @@ from array_api_compat import array_namespace, is_numpy_array
 from purenet import _checks
 from purenet._checks import Array, Params
 from purenet.config import Config
-from purenet.engines import CHUNK, Engine, as_input, batches
+from purenet.engines import CHUNK, Engine, as_input, batches, copy
 from purenet.engines.numpy import NumpyEngine
 from purenet.engines.pure import PureEngine
 from purenet.network import _loss_and_delta, forward
@@ -114,11 +114,15 @@ class DivergenceError(ArithmeticError):
     """
 
     def __init__(self, epoch: int, step: int, params: Params, state: State) -> None:
-        super().__init__(
-            f"training stopped being finite in epoch {epoch}, step {step}; "
+        super().__init__(epoch, step, params, state)
+        self.epoch, self.step, self.params, self.state = epoch, step, params, state
+
+    def __str__(self) -> str:
+        """Say where, and what may help."""
+        return (
+            f"training stopped being finite in epoch {self.epoch}, step {self.step}; "
             "a smaller learning rate or input scale may help"
         )
-        self.epoch, self.step, self.params, self.state = epoch, step, params, state
 
 
 def epochs(
@@ -128,7 +132,8 @@ def epochs(
 
     Each batch takes J, g = `backward` and then `momentum_step`. Epoch e, counted from 0, visits the
     examples in the order ``Generator(PCG64([cfg.seed, e])).permutation(n)``; the last batch may be
-    smaller. NumPy arrays are trained in buffers of the run's own, others by the pure functions.
+    smaller. NumPy arrays are trained in buffers of the run's own, others by the pure functions:
+    PyTorch's under ``torch.no_grad()``, if they require gradients.
 
     Parameters
     ----------
@@ -152,7 +157,7 @@ def epochs(
     Raises
     ------
     ValueError
-        Arguments that are not as above, before the first epoch.
+        Arguments that are not as above, before the first epoch; x not finite, when it is met.
     DivergenceError
         A loss or parameter that is not finite.
 
@@ -166,27 +171,26 @@ def epochs(
     >>> record.epoch < 100
     True
     """
-    x, y = checked(params, data)
-    state = state or State(init_velocity(params), 0)
-    _checks.matching(params, velocity=state.velocity)
-    if state.epochs > cfg.epochs:
-        raise ValueError(f"cfg.epochs is the total: must be >= {state.epochs}, got {cfg.epochs}")
-    return _epochs(params, x, y, cfg, state)
-
-
-def _epochs(params: Params, x: Array, y: Array, cfg: Config, state: State) -> Iterator[Epoch]:
+    x, y = _checked(params, data)
+    velocity, done = _start(params, state, cfg)
     make = NumpyEngine if is_numpy_array(params["W1"]) else PureEngine
-    engine: Engine = make(params, state.velocity, x, y, cfg)
+    return _epochs(make(params, velocity, x, y, cfg), x, cfg, done)
+
+
+def _epochs(engine: Engine, x: Array, cfg: Config, done: int) -> Iterator[Epoch]:
     n = x.shape[0]
-    for e in range(state.epochs, cfg.epochs):
+    params, velocity = engine.snapshot()
+    state = State(velocity, done)
+    for e in range(done, cfg.epochs):
         rows = _order(cfg.seed, e, n) if cfg.shuffle else range(n)
         losses = engine.run(rows)
         sizes = [len(batch) for batch in batches(rows, cfg.batch_size or n)]
-        loss = math.fsum(map(math.prod, zip(losses, sizes, strict=False))) / n
+        # A loss that is not finite ends the epoch: there may be fewer losses than sizes.
+        loss = sum(loss * size for loss, size in zip(losses, sizes, strict=False)) / n
         ended, velocity = engine.snapshot()
-        if not (math.isfinite(loss) and all(map(_is_finite, ended.values()))):
-            if not all(map(_is_finite, _chunks(x))):
-                raise ValueError("x must be finite, got NaN or infinity")
+        if not (math.isfinite(loss) and _all_finite(ended)):
+            for rows in _chunks(x):
+                _checks.examples(params, rows)  # data that is not finite is not divergence
             raise DivergenceError(e + 1, len(losses), params, state)
         params, state = ended, State(velocity, e + 1)
         yield Epoch(e + 1, loss, params, state)
@@ -228,7 +232,7 @@ def train(
     Raises
     ------
     ValueError
-        Arguments that are not as above, before the first epoch.
+        Arguments that are not as above, before the first epoch; x not finite, when it is met.
     DivergenceError
         A loss or parameter that is not finite.
 
@@ -241,16 +245,17 @@ def train(
     1.0
     """
     if validation is not None:
-        checked(params, validation)
+        _checked(params, validation)
     records = epochs(params, data, cfg, state=state)
-    state = state or State(init_velocity(params), 0)
-    result = TrainResult(_copy(params), State(_copy(state.velocity), state.epochs), [])
-    for record in records:
-        figures: dict[str, float] = {"epoch": record.epoch, "loss": record.loss}
+    velocity, done = _start(params, state, cfg)
+    trained, ended = copy(params), State(copy(velocity), done)
+    history = []
+    for epoch, loss, trained, ended in records:  # noqa: B007
+        figures: dict[str, float] = {"epoch": epoch, "loss": loss}
         if validation is not None:
-            figures["val_loss"], figures["val_accuracy"] = evaluate(record.params, validation, cfg)
-        result = TrainResult(record.params, record.state, [*result.history, figures])
-    return result
+            figures["val_loss"], figures["val_accuracy"] = evaluate(trained, validation, cfg)
+        history.append(figures)
+    return TrainResult(trained, ended, history)
 
 
 def evaluate(params: Params, data: Data, cfg: Config) -> Evaluation:
@@ -281,7 +286,7 @@ def evaluate(params: Params, data: Data, cfg: Config) -> Evaluation:
     >>> evaluate({"W1": np.eye(2), "b1": np.zeros(2)}, (np.eye(2), np.array([0, 0])), Config(l2=0))
     Evaluation(loss=0.8132616875182228, accuracy=0.5)
     """
-    x, y = checked(params, data)
+    x, y = _checked(params, data)
     logits = forward_in_chunks(params, x, cfg)
     xp = array_namespace(logits)
     hits = xp.argmax(logits, axis=1) == y
@@ -302,21 +307,33 @@ def _chunks(x: Array) -> Iterator[Array]:
     return (x[start : min(start + CHUNK, n), ...] for start in range(0, n, CHUNK))
 
 
-def checked(params: Params, data: Data) -> Data:
+def _checked(params: Params, data: Data) -> Data:
     """Return x and y, refusing what does not fit the network; values of x are not looked at."""
-    _, depth = _checks.network(params)
-    if not isinstance(data, tuple) or len(data) != 2:
+    xp, _ = _checks.network(params)
+    if xp.isdtype(params["W1"].dtype, "complex floating"):
+        raise ValueError(f"params must be real to be trained, W1 has dtype {params['W1'].dtype}")
+    if not isinstance(data, tuple | list) or len(data) != 2:
         raise ValueError(f"data must be a pair (x, y), got {type(data).__name__}")
     x, y = data
     _checks.example_shape(params, x)
-    _checks.labels(y, x.shape[0], params[f"b{depth}"].shape[0])
+    _checks.labels(params, y, x.shape[0])
     return x, y
 
 
-def _copy(params: Params) -> Params:
-    return {name: array_namespace(p).asarray(p, copy=True) for name, p in params.items()}
+def _start(params: Params, state: State | None, cfg: Config) -> State:
+    """Return the state that a run starts from, refusing what does not fit."""
+    velocity, done = state if state is not None else (init_velocity(params), 0)
+    _checks.matching(params, velocity=velocity)
+    done = _checks.integer("state.epochs", done, least=0)
+    if done > cfg.epochs:
+        raise ValueError(f"cfg.epochs is the total: must be >= {done}, got {cfg.epochs}")
+    for title, one in (("params", params), ("velocity", velocity)):
+        if not _all_finite(one):
+            raise ValueError(f"{title} must be finite, got NaN or infinity")
+    return State(velocity, done)
 
 
-def _is_finite(array: Array) -> bool:
-    xp = array_namespace(array)
-    return not xp.isdtype(array.dtype, "real floating") or bool(xp.all(xp.isfinite(array)))
+def _all_finite(params: Params) -> bool:
+    return all(
+        bool(array_namespace(p).all(array_namespace(p).isfinite(p))) for p in params.values()
+    )

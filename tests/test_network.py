@@ -124,6 +124,21 @@ def test_logits_of_ten_thousand_stay_finite_and_right(dtype: Any) -> None:
     np.testing.assert_array_equal(grads["b1"], np.array([0.5, -0.5], dtype))
 
 
+def test_each_example_has_a_maximum_of_its_own() -> None:
+    """A row of small logits is not lost beside a row of large ones."""
+    params = {"W1": np.array([[-1e4, -1e4]]), "b1": np.zeros(2)}
+    p = predict_proba(params, np.array([[0.0], [1.0]]))
+    np.testing.assert_array_equal(p, np.full((2, 2), 0.5))
+
+
+def test_float16_losses_are_means_not_overflowed_sums() -> None:
+    """A mean whose sum float16 could not hold is right."""
+    params = {name: np.zeros_like(p) for name, p in init([1, 3], dtype=np.float16).items()}
+    n = 65_000
+    value = loss(params, np.zeros((n, 1), np.float16), np.zeros(n, int))
+    assert value == np.log(3).astype(np.float16)
+
+
 def test_relu_derivative_at_zero_is_zero() -> None:
     """A unit whose input is exactly 0 passes no gradient, by hand and in JAX."""
     params = {name: np.zeros_like(p) for name, p in problem(2, 3, 2).params.items()}
@@ -201,6 +216,14 @@ def test_init_is_decided_by_seed() -> None:
     assert (init([5, 4, 3], seed=2)["W1"] != narrow["W1"]).all()
 
 
+def test_init_draws_weights_row_by_row_from_pcg64() -> None:
+    """A seed is these numbers for ever: the first layer's weights first, in C order."""
+    draws = np.random.Generator(np.random.PCG64(7)).standard_normal(3 * 2 + 2 * 4)
+    params = init([3, 2, 4], seed=7, scale=0.5, dtype=np.float64)
+    np.testing.assert_array_equal(params["W1"].ravel(), 0.5 * draws[:6])
+    np.testing.assert_array_equal(params["W2"].ravel(), 0.5 * draws[6:])
+
+
 def without(params: dict[str, Any], name: str) -> dict[str, Any]:
     """Return the parameters less one."""
     return {key: p for key, p in params.items() if key != name}
@@ -236,6 +259,15 @@ BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
         lambda: forward({name: p.astype(int) for name, p in P.items()}, X),
         "params must be floating-point arrays, W1 has dtype int64",
     ),
+    (
+        lambda: loss(P, X.tolist(), Y),
+        "arrays must all be of one array library: params is a numpy ndarray, x is a builtins list",
+    ),
+    (
+        lambda: loss(P, X, jax.numpy.asarray(Y)),
+        "arrays must all be of one array library: params is a numpy ndarray, y is a jax",
+    ),
+    (lambda: loss(P, X, Y, l2=10**400), "l2 must be a finite number >= 0, got 1000"),
     (lambda: init([3]), "sizes must name at least inputs and classes, got [3]"),
     (lambda: init([3, 0]), "sizes[1] must be an integer >= 1, got 0"),
     (lambda: init([3, 2.5]), "sizes[1] must be an integer >= 1, got 2.5"),  # type: ignore[list-item]

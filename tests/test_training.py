@@ -1,10 +1,13 @@
 """Training: the fold over batches, its records, resuming, and what is refused."""
 
+import pickle
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import array_api_strict
 import numpy as np
 import pytest
 
@@ -179,11 +182,76 @@ def test_divergence_in_the_last_update_is_seen() -> None:
         train(params, (x, y), cfg)
 
 
+def test_divergence_of_a_bias_alone_is_seen() -> None:
+    """Every parameter is looked at, not the first."""
+    params = {"W1": np.zeros((1, 2)), "b1": np.zeros(2)}
+    velocity = {"W1": np.zeros((1, 2)), "b1": np.full(2, 1e300)}
+    cfg = Config(learning_rate=1e300, batch_size=None, epochs=1, l2=0)
+    with pytest.raises(DivergenceError, match="in epoch 1, step 1"):
+        train(params, (np.zeros((2, 1)), np.array([0, 1])), cfg, state=State(velocity, 0))
+
+
+def test_divergence_error_survives_pickling() -> None:
+    """A run in another process can tell of it."""
+    error = DivergenceError(2, 3, P, State(V, 1))
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error)
+    assert again.state.epochs == 1
+
+
+@pytest.mark.parametrize("arranged", [np.asfortranarray, lambda x: x[::-1]])
+def test_no_layout_of_the_data_is_copied_whole(arranged: Callable[[Any], Any]) -> None:
+    """Rows of a matrix in Fortran order, or of a view, are gathered batch by batch."""
+    params, x, y = problem(100, 2, n=20_000, dtype=np.float32)
+    x = arranged(x)
+    run = epochs(params, (x, y), Config(epochs=2))
+    next(run)
+    tracemalloc.start()
+    next(run)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < x.nbytes / 4
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble])
+def test_other_floating_dtypes_train_too(dtype: Any) -> None:
+    """Where Numba has no such type, NumPy does its work."""
+    params, x, y = problem(4, 3, 2, dtype=dtype)
+    result = train(params, (x, y.astype(">i4")), CFG)
+    assert result.params["W1"].dtype == dtype
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+
+
+def test_training_stays_on_the_device_of_its_arrays() -> None:
+    """Nothing is put on the default device on the way."""
+    device = array_api_strict.Device("device1")
+
+    def on_device(array: Any) -> Any:
+        return array_api_strict.asarray(array, device=device)
+
+    params, x, y = problem(4, 3, 2)
+    there = {name: on_device(p) for name, p in params.items()}
+    result = train(
+        there, (on_device(x), on_device(y)), CFG, validation=(on_device(x), on_device(y))
+    )
+    assert result.params["W1"].device == device
+
+
+def test_run_starts_from_the_parameters_it_was_given() -> None:
+    """What the caller does with the arrays before the first epoch does not matter."""
+    params, x, y = problem(4, 3, 2)
+    expected = train(params, (x, y), CFG)
+    run = epochs(params, (x, y), CFG)
+    for p in params.values():
+        p[...] = 0
+    assert same_bits([*run][-1].params, expected.params)
+
+
 def test_data_that_is_not_finite_is_named_as_such() -> None:
     """A NaN among the examples is not blamed on the learning rate."""
     params, x, y = problem(6, 5, 3, n=10)
     x[7, 2] = np.nan
-    with pytest.raises(ValueError, match="x must be finite, got NaN or infinity"):
+    with pytest.raises(ValueError, match="x must be finite in float64, got NaN or infinity"):
         train(params, (x, y), CFG)
 
 
@@ -205,6 +273,18 @@ BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
     (
         lambda: train(P, (X, Y), CFG, state=State(V, 4)),
         "cfg.epochs is the total: must be >= 4, got 3",
+    ),
+    (
+        lambda: train({name: p * np.nan for name, p in P.items()}, (X, Y), CFG),
+        "params must be finite, got NaN or infinity",
+    ),
+    (
+        lambda: train({name: p + 0j for name, p in P.items()}, (X, Y), CFG),
+        "params must be real to be trained, W1 has dtype complex128",
+    ),
+    (
+        lambda: train(P, (X, Y), CFG, state=State(V, -1)),
+        "state.epochs must be an integer >= 0, got -1",
     ),
     (lambda: evaluate(P, (X, Y + 5), CFG), "y must hold labels from 0 to 1, got 5"),
     (lambda: epochs(P, (X[:, 1:], Y), CFG), "x must have shape (batch, 4), got (7, 3)"),

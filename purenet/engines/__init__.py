@@ -7,7 +7,7 @@ from array_api_compat import array_namespace
 
 from purenet._checks import Array, Params
 
-__all__ = ["CHUNK", "Engine", "as_input", "batches"]
+__all__ = ["CHUNK", "Engine", "as_input", "batches", "copy"]
 
 CHUNK = 1024  # rows: products are large enough, and activations stay in cache
 
@@ -37,3 +37,8 @@ def as_input(params: Params, x: Array, input_scale: float) -> Array:
     if xp.isdtype(x.dtype, "integral"):
         return xp.astype(x, params["W1"].dtype) * input_scale
     return x
+
+
+def copy(params: Params) -> Params:
+    """Return the same numbers in arrays of their own."""
+    return {name: array_namespace(p).asarray(p, copy=True) for name, p in params.items()}

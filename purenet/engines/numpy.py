@@ -8,7 +8,6 @@ products is done by Numba where it is installed, else by NumPy.
 
 import math
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,13 @@ from purenet.engines import CHUNK, batches, plain
 __all__ = ["NumpyEngine"]
 
 
-def _kernels() -> Any:
+def _kernels(dtype: Any) -> Any:
     """Return the module of the functions between the products."""
-    if find_spec("numba") is None:
+    try:
+        from purenet.engines import fused  # noqa: PLC0415  # optional, and slow to import
+    except ImportError:
         return plain
-    from purenet.engines import fused  # noqa: PLC0415  # compiles, or reads its cache
-
-    return fused
+    return fused if dtype in (np.float32, np.float64) else plain
 
 
 class NumpyEngine:
@@ -50,7 +49,7 @@ class NumpyEngine:
         self.x, self.y, self.cfg = np.asarray(x), np.asarray(y), cfg
         self.names, self.depth = list(params), len(params) // 2
         self.number = dtype = params["W1"].dtype.type
-        self.kernels = _kernels()
+        self.kernels = _kernels(dtype)
 
         size = sum(p.size for p in params.values())
         self.weights = sum(p.size for p in params.values() if p.ndim == 2)
@@ -61,7 +60,7 @@ class NumpyEngine:
             self.velocity[name][...], self.params[name][...] = velocity[name], params[name]
         self.squares: float = self.kernels.squares(self.state[2, : self.weights])
 
-        rows = min(cfg.batch_size or len(x), len(x), CHUNK)
+        rows = min(cfg.batch_size or len(x), CHUNK)
         widths = [self.x.shape[1]] + [params[f"b{k}"].size for k in range(1, self.depth + 1)]
         self.raw = np.empty((rows, widths[0]), self.x.dtype)
         self.a = [np.empty((rows, width), dtype) for width in widths]
@@ -81,8 +80,10 @@ class NumpyEngine:
 
     def snapshot(self) -> tuple[Params, Params]:
         """Return copies of parameters and velocity."""
-        params = {name: self.params[name].copy() for name in self.names}
-        return params, {name: self.velocity[name].copy() for name in self.names}
+        return (
+            {name: self.params[name].copy() for name in self.names},
+            {name: self.velocity[name].copy() for name in self.names},
+        )
 
     def _backward(self, batch: Any) -> float:
         """Return the loss, and leave (1 - β) times the gradient of its data part in its row."""
@@ -119,30 +120,23 @@ class NumpyEngine:
         if isinstance(rows, range):
             rows = slice(rows.start, rows.stop)
             raw = self.x[rows]
-        else:  # the rows are in range; "clip" only spares a copy
+        elif self.x.flags.c_contiguous:  # the rows are in range; "clip" only spares a copy
             raw = np.take(self.x, rows, axis=0, out=self.raw[: len(rows)], mode="clip")
+        else:  # of which `take` would first copy the whole
+            raw = self.x[rows]
         np.copyto(out, raw, casting="unsafe")
         if raw.dtype.kind != "f":
             out *= self.number(self.cfg.input_scale)
-        return self.y[rows]
+        return self.y[rows].astype(np.intp)
 
     def _step(self) -> None:
         """Take v ← β v + (1 - β) g and p ← p - η v; the penalty's part of g is added here."""
-        cfg, number, update = self.cfg, self.number, self.kernels.update
-        beta, eta, decay = cfg.momentum, cfg.learning_rate, (1 - cfg.momentum) * cfg.l2
-        for part, rate_of_decay in (
-            (slice(self.weights, None), 0.0),
-            (slice(self.weights), decay),
-        ):
-            self.squares = float(
-                update(
-                    self.state[:, part],
-                    self.scratch[part],
-                    number(beta),
-                    number(rate_of_decay),
-                    number(eta),
-                )
-            )
+        cfg, weights, biases = self.cfg, slice(self.weights), slice(self.weights, None)
+        beta, eta = self.number(cfg.momentum), self.number(cfg.learning_rate)
+        decay = self.number((1 - cfg.momentum) * cfg.l2)
+        update, state, scratch = self.kernels.update, self.state, self.scratch
+        self.squares = update(state[:, weights], scratch[weights], beta, decay, eta)
+        update(state[:, biases], scratch[biases], beta, self.number(0), eta)
 
 
 def _views(row: Array, params: Params) -> Params:

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from purenet._checks import Array, Params
 from purenet.config import Config
-from purenet.engines import as_input, batches
+from purenet.engines import as_input, batches, copy
 from purenet.network import backward
 from purenet.optim import momentum_step
 
@@ -40,7 +40,7 @@ class PureEngine:
         xp, cfg = array_namespace(self.x), self.cfg
         losses: list[float] = []
         for batch in batches(rows, cfg.batch_size or len(rows)):
-            index = xp.asarray(batch)
+            index = xp.asarray(batch, device=device(self.x))
             x = as_input(self.params, xp.take(self.x, index, axis=0), cfg.input_scale)
             value, grads = backward(self.params, x, xp.take(self.y, index, axis=0), l2=cfg.l2)
             losses.append(float(value))
@@ -56,5 +56,5 @@ class PureEngine:
         return losses
 
     def snapshot(self) -> tuple[Params, Params]:
-        """Return parameters and velocity; pure functions never write them."""
-        return self.params, self.velocity
+        """Return copies of parameters and velocity."""
+        return copy(self.params), copy(self.velocity)

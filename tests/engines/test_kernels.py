@@ -1,10 +1,12 @@
 """What lies between the products: NumPy's way and Numba's are one."""
 
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
+from purenet import engines
 from purenet.engines import fused, numpy, plain
 
 
@@ -95,6 +97,8 @@ def test_squares_are_those_that_an_update_gives(one: Any, dtype: Any) -> None:
 
 def test_numba_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The extra decides, not an option."""
-    assert numpy._kernels() is fused
-    monkeypatch.setattr(numpy, "find_spec", lambda _: None)
-    assert numpy._kernels() is plain
+    assert numpy._kernels(np.dtype(np.float32)) is fused
+    assert numpy._kernels(np.dtype(np.float16)) is plain
+    monkeypatch.delattr(engines, "fused")
+    monkeypatch.setitem(sys.modules, "purenet.engines.fused", None)
+    assert numpy._kernels(np.dtype(np.float32)) is plain

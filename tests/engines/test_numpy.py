@@ -53,7 +53,7 @@ def test_engine_computes_what_the_pure_functions_say(
     order: Any = np.random.default_rng(seed).permutation(n) if shuffle else range(n)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numpy_engine, "CHUNK", chunk)
-        patch.setattr(numpy_engine, "_kernels", lambda: kernels)
+        patch.setattr(numpy_engine, "_kernels", lambda _: kernels)
         fast = NumpyEngine(params, velocity, x, y, cfg)
         losses = fast.run(order) + fast.run(order)
     pure = PureEngine(params, velocity, x, y, cfg)
