@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import purenet
@@ -15,7 +15,8 @@ from purenet.testing.strategies import Problem, problems
 from tests.support.libraries import LIBRARIES, to_numpy
 
 OTHERS = [name for name in LIBRARIES if name != "numpy"]
-# Few shapes: JAX compiles each operation for every shape that it meets.
+# Few shapes and examples: JAX compiles each operation for every shape that it meets.
+FEWER = settings(max_examples=settings().max_examples // 4)
 SIZES = st.sampled_from([[1, 1], [2, 3, 3, 2]])
 
 
@@ -34,6 +35,7 @@ def assert_alike(got: Any, expected: Any, bound: Any) -> None:
 
 
 @pytest.mark.parametrize("library", OTHERS)
+@FEWER
 @given(problem=problems(SIZES, max_examples=2))
 def test_functions_agree_within_rounding(library: str, problem: Problem) -> None:
     """Logits, loss, gradient and step are NumPy's, and arrays of the library in its dtype."""
@@ -67,6 +69,7 @@ jitted = jax.jit(partial(purenet.backward, l2=L2))
 derived = jax.jit(jax.grad(partial(purenet.loss, l2=L2)))
 
 
+@FEWER
 @given(problem=problems(SIZES, max_examples=2))
 def test_jit_and_grad_agree_within_rounding(problem: Problem) -> None:
     """Our gradient compiled by JAX, and the one JAX derives from our loss, kinks included."""

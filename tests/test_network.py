@@ -21,7 +21,7 @@ def test_backward_agrees_with_jax_grad(sizes: tuple[int, ...]) -> None:
     params, x, y = problem(*sizes)
     in_jax = {name: jax.numpy.asarray(p) for name, p in params.items()}
     x_jax, y_jax = jax.numpy.asarray(x), jax.numpy.asarray(y)
-    derived = jax.grad(lambda p: loss(p, x_jax, y_jax, l2=0.1))(in_jax)
+    derived = jax.jit(jax.grad(lambda p: loss(p, x_jax, y_jax, l2=0.1)))(in_jax)
     _, grads = backward(params, x, y, l2=0.1)
     for name, g in grads.items():
         np.testing.assert_allclose(g, derived[name], rtol=0, atol=AGREEMENT)

@@ -1,7 +1,10 @@
 """The package as a whole: its names, and what importing it costs."""
 
+import runpy
 import subprocess
 import sys
+
+import pytest
 
 import purenet
 
@@ -39,3 +42,14 @@ def test_importing_needs_no_extra() -> None:
     code = f"import sys, purenet; print([name for name in {optional} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_package_runs_as_a_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python -m purenet` is the command line."""
+    monkeypatch.setattr(sys, "argv", ["purenet", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("purenet", run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"purenet {purenet.__version__}\n"

@@ -166,6 +166,7 @@ class Differences:
         self.tiny = max(float(np.finfo(g.dtype).tiny) for g in grads)
         # If f is near 0 only by chance, its relative noise is no guide to a step: hence the bound.
         self.h = float(np.cbrt(max(f.eps, min(f.relative, float(np.finfo(np.float32).eps)))))
+        self.steps = [self.h * 4.0**-k for k in range(-1, int(math.log(self.h / f.eps, 4)) + 1)]
         self.moved = [
             f.theta * (1 + self.eps * rng.standard_normal(f.theta.size)) for _ in range(8)
         ]
@@ -186,13 +187,15 @@ class Differences:
 
     def central(self, line: Line, claimed: float) -> tuple[Verdict, float, float]:
         """Return a verdict, the derivative by central differences, and the tolerance."""
-        f, h = self.f, 4 * self.h
+        f = self.f
         wide, before, best = None, math.inf, (math.inf, math.nan)
-        while h >= f.eps:
+        for h in self.steps:
             t = f.step(line, h)
             up, down = f.at(line, t), f.at(line, -t)
             C, G = (up - down) / (2 * t), ((up - f.value) - (f.value - down)) / t
-            if wide is not None and math.isfinite(G):
+            if not math.isfinite(G):
+                continue
+            if wide is not None:
                 r = t / wide[0]
                 rounding = 5 * f.error(up, down) / abs(t)
                 measured = abs(C - wide[1]) + abs(G - r * wide[2]) / (1 - r) / 2
@@ -202,7 +205,7 @@ class Differences:
                     break
                 fallen = before >= 2 * E
                 before = E
-                if fallen and (measured <= 20 * rounding or h / 4 < f.eps):
+                if fallen and (measured <= 20 * rounding or h == self.steps[-1]):
                     tolerance = E + self._rounding(line, G / t)
                     if abs(claimed - C) <= tolerance:
                         return "agrees", C, tolerance
@@ -211,8 +214,7 @@ class Differences:
                             return "disagrees", C, tolerance
                         return self._final(claimed, C, tolerance, partial(f.slope, line, t))
                     before = abs(claimed - C)
-            wide = (t, C, G) if math.isfinite(G) else None
-            h /= 4
+            wide = (t, C, G)
         return "inconclusive", best[1], best[0]
 
     def complex_step(self, line: Line, claimed: float) -> tuple[Verdict, float, float]:
@@ -240,8 +242,6 @@ class Differences:
     def _is_smooth(self, line: Line, h: float) -> bool:
         """Tell whether values from -h to h lie on a polynomial of degree 5, but for rounding."""
         t = np.array([self.f.step(line, h * x) for x in _nodes(25)])
-        if np.unique(t).size < t.size:  # as fine as the numbers are: nothing can be told
-            return False
         values = np.array([self.f.at(line, step) for step in t])
         off = _off_quintic(t, values - self.f.value)
         return bool(np.max(np.abs(off)) <= 2 * self.f.error(*values))
