@@ -1,0 +1,155 @@
+"""Runs that stop, resume, branch and change their settings, against one fold that never stops."""
+
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+
+from purenet import Config, TrainResult, backward, epochs, init_velocity, momentum_step, train
+from tests.support.problems import problem
+
+Params = dict[str, Any]
+Data = tuple[Any, Any]
+
+# In units of eps. A step rounds a gradient by less than 100 eps, which in the end moves parameters
+# by η ≤ 0.3 of that, and rounds parameters below 4 and their updates: 40 eps in all. There are at
+# most 80 steps: 8 rules, 2 epochs, 5 examples. Rows of the Jacobian of 80 such steps, found by
+# automatic differentiation, sum to less than 128: errors grow no more. Two runs differ by twice as
+# much. Velocities have no larger errors; losses have, as magnitudes of a gradient sum to 40.
+TOLERANCE = 40 * 80 * 128 * 2 * float(np.finfo(np.float64).eps)
+LOSS_TOLERANCE = 40 * TOLERANCE
+
+
+class Fold(NamedTuple):
+    """`backward` and `momentum_step` over the batches of every epoch so far."""
+
+    params: Params
+    velocity: Params
+    losses: list[float]
+
+    def next(self, data: Data, cfg: Config) -> "Fold":
+        """Return what one more epoch makes of it."""
+        p, v, losses = self
+        x, y = data
+        n, size = len(x), cfg.batch_size or len(x)
+        order = np.random.Generator(np.random.PCG64([cfg.seed, len(losses)])).permutation(n)
+        total = 0.0
+        for batch in (order[i : i + size] for i in range(0, n, size)):
+            loss, g = backward(p, x[batch], y[batch], l2=cfg.l2)
+            p, v = momentum_step(p, v, g, learning_rate=cfg.learning_rate, momentum=cfg.momentum)
+            total += float(loss) * len(batch)
+        return Fold(p, v, [*losses, total / n])
+
+
+@dataclass(frozen=True)
+class Run:
+    """What training has come to, in which settings, and where they began; and the fold so far."""
+
+    result: TrainResult
+    cfg: Config
+    origin: TrainResult
+    fold: Fold
+
+
+def bits(result: TrainResult) -> list[bytes]:
+    """Return every bit of parameters and velocity."""
+    return [
+        array.tobytes()
+        for part in (result.params, result.state.velocity)
+        for array in part.values()
+    ]
+
+
+class Resuming(RuleBasedStateMachine):
+    """Go on from any run there is, as often as wanted, to make others."""
+
+    runs = Bundle("runs")
+
+    @initialize(
+        target=runs,
+        n=st.integers(1, 5),
+        seed=st.integers(0, 99),
+        batch_size=st.integers(1, 5),
+        momentum=st.sampled_from([0.0, 0.9]),
+    )
+    def start(self, n: int, seed: int, batch_size: int, momentum: float) -> Run:
+        """Draw a network and normal numbers for it, and train no epoch."""
+        params, *data = problem(3, 4, 2, n=n, seed=seed)
+        self.data: Data = (data[0], data[1])
+        cfg = Config(
+            learning_rate=0.1,
+            batch_size=batch_size,
+            momentum=momentum,
+            l2=0.01,
+            seed=seed,
+            epochs=0,
+        )
+        result = train(params, self.data, cfg)
+        self.seen = [(result, bits(result))]
+        return Run(result, cfg, result, Fold(params, init_velocity(params), []))
+
+    @rule(target=runs, run=runs, more=st.integers(0, 2))
+    def resume(self, run: Run, more: int) -> Run:
+        """Train some epochs more, to the end."""
+        before = run.result
+        cfg = replace(run.cfg, epochs=before.state.epochs + more)
+        result = train(before.params, self.data, cfg, state=before.state)
+        return self.checked(run, result._replace(history=before.history + result.history))
+
+    @rule(target=runs, run=runs, taken=st.integers(1, 2))
+    def stop(self, run: Run, taken: int) -> Any:
+        """Break off after some epochs of many; one may go on from any of them."""
+        params, state, history = run.result
+        records = epochs(params, self.data, replace(run.cfg, epochs=1000), state=state)
+        stopped = []
+        for record in islice(records, taken):
+            history = [*history, {"epoch": record.epoch, "loss": record.loss}]
+            run = self.checked(run, TrainResult(record.params, record.state, history))
+            stopped.append(run)
+        return multiple(*stopped)
+
+    @rule(
+        target=runs,
+        run=runs,
+        change=st.fixed_dictionaries({"batch_size": st.none() | st.integers(1, 6)})
+        | st.fixed_dictionaries({"learning_rate": st.sampled_from([0.05, 0.1, 0.3])}),
+    )
+    def change(self, run: Run, change: dict[str, Any]) -> Run:
+        """Set another batch size or learning rate for what comes."""
+        return replace(run, cfg=replace(run.cfg, **change), origin=run.result)
+
+    def checked(self, before: Run, result: TrainResult) -> Run:
+        """Compare what a run has come to with the fold, and with a run that did not stop."""
+        fold = before.fold
+        while len(fold.losses) < result.state.epochs:
+            fold = fold.next(self.data, before.cfg)
+        assert [row["epoch"] for row in result.history] == list(range(1, len(fold.losses) + 1))
+        losses = [row["loss"] for row in result.history]
+        np.testing.assert_allclose(losses, fold.losses, rtol=0, atol=LOSS_TOLERANCE)
+        for name, p in fold.params.items():
+            v, velocity = fold.velocity[name], result.state.velocity[name]
+            np.testing.assert_allclose(result.params[name], p, rtol=0, atol=TOLERANCE)
+            np.testing.assert_allclose(velocity, v, rtol=0, atol=TOLERANCE)
+
+        params, state, history = before.origin
+        cfg = replace(before.cfg, epochs=result.state.epochs)
+        whole = train(params, self.data, cfg, state=state)
+        assert bits(whole) == bits(result)
+        assert history + whole.history == result.history
+
+        self.seen.append((result, bits(result)))
+        return replace(before, result=result, fold=fold)
+
+    @invariant()
+    def earlier_results_are_as_they_were(self) -> None:
+        """No later training has written to what an earlier one gave."""
+        for result, then in getattr(self, "seen", []):
+            assert bits(result) == then
+
+
+Resuming.TestCase.settings = settings(stateful_step_count=8)
+TestResuming = Resuming.TestCase
