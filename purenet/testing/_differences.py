@@ -59,6 +59,7 @@ class Function:
         if raised.dtype == np.float64:
             self.dtypes, value = double, raised
         self.eps = float(np.finfo(value.dtype).eps)
+        self.grid = np.float32 if np.float32 in self.dtypes else np.float64
         self.value = float(value)
         if not math.isfinite(self.value):
             raise ValueError(f"f(params) must be finite, got {self.value}")
@@ -132,8 +133,7 @@ class Function:
         if isinstance(line.where, slice):
             return t
         theta = float(self.theta[line.where])
-        grid = np.float32 if np.float32 in self.dtypes else np.float64
-        return float(grid(theta + t)) - theta
+        return float(self.grid(theta + t)) - theta
 
     def at(self, line: Line, t: float, base: Vector | None = None) -> float:
         """Return φ(t), from θ or from another base."""
@@ -166,7 +166,8 @@ class Differences:
         self.tiny = max(float(np.finfo(g.dtype).tiny) for g in grads)
         # If f is near 0 only by chance, its relative noise is no guide to a step: hence the bound.
         self.h = float(np.cbrt(max(f.eps, min(f.relative, float(np.finfo(np.float32).eps)))))
-        self.steps = [self.h * 4.0**-k for k in range(-1, int(math.log(self.h / f.eps, 4)) + 1)]
+        finest = max(f.eps, float(np.finfo(f.grid).eps))
+        self.steps = [self.h * 4.0**-k for k in range(-1, int(math.log(self.h / finest, 4)) + 1)]
         self.moved = [
             f.theta * (1 + self.eps * rng.standard_normal(f.theta.size)) for _ in range(8)
         ]
@@ -243,6 +244,8 @@ class Differences:
         """Tell whether values from -h to h lie on a polynomial of degree 5, but for rounding."""
         t = np.array([self.f.step(line, h * x) for x in _nodes(25)])
         values = np.array([self.f.at(line, step) for step in t])
+        if not np.all(np.isfinite(values)):
+            return False
         off = _off_quintic(t, values - self.f.value)
         return bool(np.max(np.abs(off)) <= 2 * self.f.error(*values))
 

@@ -33,8 +33,8 @@ Hence, at a step where E has fallen and truncation + J/2 is not that large, the 
 - is *inconclusive* if no such step is left before rounding hides what there is to tell.
 
 So a wrong derivative of a smooth function is not excused as a kink, and a kink does not make a
-right derivative look wrong. Where kinks at one point cancel, f has a derivative there, which a
-convention like ReLU′(0) = 0 need not give: the verdict is f's.
+right derivative look wrong. Where kinks nearer to each other than can be told cancel, f looks as if
+it had another derivative, which a convention like ReLU′(0) = 0 need not give: the verdict is f's.
 
 **The rounding of the claim.** Float32 parameters are raised to float64 where f then answers in
 float64, so that differences add nothing to the rounding of the float32 claim. Where f refuses
@@ -46,15 +46,18 @@ rounding of a claimed derivative is taken as
 with ε the relative error of f in the precision of the claim (measured, at least eps), max\|g\| over
 the same array, and tiny the smallest normal number. What is rounded are the terms whose sum g is;
 their sizes sum to at most √(2 f φ″) in a sum of squares (Cauchy-Schwarz, φ″ of Gauss-Newton), and
-about so in a cross-entropy.
-A claim outside this is granted four times the change of the slope when all parameters move by
-their own rounding [3]_, for ill-conditioned problems, and for kinks nearer than rounding can tell.
-No bound made of values of f covers float32 derivatives that have lost all their digits (where
-probabilities round to 1 before large weights): check such a gradient in float64.
+about so in a cross-entropy. A claim outside this is granted four times the change of the slope when
+all parameters move by their own rounding [3]_, for ill-conditioned problems, and for kinks nearer
+than rounding can tell. No bound made of values of f covers float32 derivatives that have lost all
+their digits (where probabilities round to 1 before large weights): check these in float64.
 
 **The complex step.** If f takes complex parameters and is analytic in them, φ′(0) = Im φ(ih)/h
 subtracts nothing, so h is 1e-200 and the tolerance is the rounding of the claim [4]_. Kinks are
 seen if h and -h give different slopes, as they do where NumPy compares complex numbers.
+
+**What can be seen.** Where θ, f and the derivative are of one size, the smallest relative error
+that disagrees is a few 1e-9 in float64, 1e-13 by the complex step, a few 1e-5 in a float32 gradient
+of an f that answers in float64, and 1e-3 if f is float32 itself. Each check reports its tolerance.
 
 References
 ----------
@@ -260,8 +263,9 @@ def check_gradients(
     def check(name: str, index: tuple[int, ...] | None, line: Line) -> Check:
         claimed = differences.claim(line)
         verdict, numeric, tolerance = measure(line, claimed)
-        known = math.isfinite(claimed) and math.isfinite(numeric)
-        return Check(name, index, verdict if known else "disagrees", claimed, numeric, tolerance)
+        if not (math.isfinite(claimed) and math.isfinite(numeric)):
+            verdict = "disagrees"
+        return Check(name, index, verdict, claimed, float(numeric), float(tolerance))
 
     def coordinate(i: int) -> Check:
         k = int(np.searchsorted(ends, i, side="right"))

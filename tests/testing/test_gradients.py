@@ -4,6 +4,8 @@ import math
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purenet import backward, init, loss
-from purenet.testing.gradients import EXHAUSTIVE, GradientReport, check_gradients
+from purenet.testing.gradients import EXHAUSTIVE, Check, GradientReport, check_gradients
 
 EPS = float(np.finfo(np.float64).eps)
-EPS32 = float(np.finfo(np.float32).eps)
+RANDOM = np.random.default_rng(0)
 
 # f and f' of one number, with places where both are of ordinary size, or 0, or far apart in size.
-SMOOTH = {
+SMOOTH: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], tuple[float, ...]]] = {
     "quadratic": (lambda x: 3 * x * x + x, lambda x: 6 * x + 1, (0.0, 0.3, -2.0, 1e4)),
     "quartic": (lambda x: x**4, lambda x: 4 * x**3, (0.0, 1e-3, -2.0, 50.0)),
     "exponential": (np.exp, np.exp, (0.0, -20.0, 3.0, 20.0)),
@@ -35,16 +37,21 @@ SMOOTH = {
 PLACES = [(name, x) for name, (_, _, places) in SMOOTH.items() for x in places]
 
 
-def scalar(f, gradient, x, dtype=np.float64, claim_dtype=None):
+def scalar(f: Callable[[Any], Any], claim: Any, x: Any, dtype: Any = np.float64) -> Check:
     """Check f'(x), a function of one number, and return the single check."""
-    params = {"x": np.array(x, dtype)}
-    report = check_gradients(
-        lambda p: f(p["x"]), {"x": np.array(gradient, claim_dtype or dtype)}, params
-    )
-    return report.checks[0]
+    grads, params = {"x": np.array(claim, dtype)}, {"x": np.array(x, dtype)}
+    return check_gradients(lambda p: f(p["x"]), grads, params).checks[0]
 
 
-def problem(sizes, *, seed=0, n=9, dtype=np.float64, scale="he", l2=0.01):
+def problem(
+    sizes: list[int],
+    *,
+    seed: int = 0,
+    n: int = 9,
+    dtype: Any = np.float64,
+    scale: str | float = "he",
+    l2: float = 0.01,
+) -> tuple[dict[str, Any], Callable[[dict[str, Any]], Any], dict[str, Any]]:
     """Return a network with biases that are not 0, its loss as a function, and its gradient."""
     rng = np.random.default_rng(seed)
     params = init(sizes, seed=seed, dtype=dtype, scale=scale)
@@ -54,35 +61,34 @@ def problem(sizes, *, seed=0, n=9, dtype=np.float64, scale="he", l2=0.01):
     return params, lambda p: loss(p, x, y, l2=l2), backward(params, x, y, l2=l2)[1]
 
 
-def largest(g):
+def largest(g: Any) -> tuple[Any, ...]:
     """Return the index of the entry of largest magnitude."""
     return np.unravel_index(np.argmax(np.abs(g)), g.shape)
 
 
-# Smooth functions
-
-
 @pytest.mark.parametrize(("name", "x"), PLACES)
 @pytest.mark.parametrize(("offset", "scale"), [(0, 1), (1e6, 1), (0, 1e-8), (0, 1e8)])
-def test_right_derivatives_of_smooth_functions_agree_and_wrong_ones_disagree(name, x, offset, scale):
+def test_right_derivatives_of_smooth_functions_agree_and_wrong_ones_disagree(
+    name: str, x: float, offset: float, scale: Any
+) -> None:
     """Whatever the size of f; wrong means off by more than the tolerance that was reported."""
     f, derivative, _ = SMOOTH[name]
 
-    def g(v):
+    def g(v: Any) -> Any:
         return offset + scale * f(v)
 
     right = scale * derivative(np.float64(x))
     check = scalar(g, right, x)
     assert check.verdict == "agrees", check
     # 3: the tolerance at a claim and at another differ in what rounding added to the measured part.
-    for factor in (3, 10, 1e3, 1e6):
+    for factor in (3, 1e4):
         for sign in (1, -1):
             wrong = right + sign * factor * (check.tolerance or EPS)
             assert scalar(g, wrong, x).verdict == "disagrees"
 
 
 @pytest.mark.parametrize("name", ["quadratic", "exponential", "sine", "rational"])
-def test_a_relative_error_of_1e8_is_seen_in_float64(name):
+def test_a_relative_error_of_1e8_is_seen_in_float64(name: str) -> None:
     """The noise is about eps |f| and h about cbrt(eps): 5 (1 + 4) eps / h is 1e-9."""
     f, derivative, _ = SMOOTH[name]
     right = derivative(np.float64(0.3))
@@ -91,22 +97,26 @@ def test_a_relative_error_of_1e8_is_seen_in_float64(name):
 
 
 @pytest.mark.parametrize("name", ["quadratic", "exponential", "sine", "rational"])
-def test_a_relative_error_of_1e4_is_seen_in_float32_gradients_of_functions_in_float64(name):
+def test_a_relative_error_of_1e4_is_seen_in_float32_gradients_of_functions_in_float64(
+    name: str,
+) -> None:
     """64 eps for each of three terms as large as the derivative is 2e-5."""
     f, derivative, _ = SMOOTH[name]
     x = np.float32(0.3)
     right = derivative(np.float64(x))
     assert scalar(f, right, x, np.float32).verdict == "agrees"
-    assert scalar(f, right * (1 + 3e-4), x, np.float32).verdict == "disagrees"
+    assert scalar(f, right * (1 + 1e-4), x, np.float32).verdict == "disagrees"
 
 
 @pytest.mark.parametrize("name", ["quadratic", "exponential", "sine", "rational"])
 @pytest.mark.parametrize("as_result", [np.float32, float])
-def test_functions_in_float32_are_known_by_their_noise_and_checked_to_a_hundredth(name, as_result):
+def test_functions_in_float32_are_known_by_their_noise_and_checked_to_a_hundredth(
+    name: str, as_result: Any
+) -> None:
     """Also where the result is a Python float: 5 (1 + 4) eps / cbrt(eps) is 6e-4."""
     f, derivative, _ = SMOOTH[name]
 
-    def narrow(v):
+    def narrow(v: Any) -> Any:
         return as_result(f(np.float32(v)))
 
     for x in (0.3, 0.7, -1.1):
@@ -115,10 +125,10 @@ def test_functions_in_float32_are_known_by_their_noise_and_checked_to_a_hundredt
         assert scalar(narrow, right * 1.01 + 0.01, x, np.float32).verdict == "disagrees"
 
 
-def test_a_function_that_refuses_float64_is_checked_in_float32():
+def test_a_function_that_refuses_float64_is_checked_in_float32() -> None:
     """As PyTorch does where the data are float32."""
 
-    def f(p):
+    def f(p: Any) -> Any:
         if p["w"].dtype != np.float32:
             raise TypeError("expected float32")
         return np.sum(p["w"] ** 2)
@@ -128,7 +138,7 @@ def test_a_function_that_refuses_float64_is_checked_in_float32():
     assert check_gradients(f, {"w": 2.1 * w}, {"w": w}).count("disagrees") == 2
 
 
-def test_the_tolerance_of_a_small_function_on_a_large_offset_is_the_noise_of_the_offset():
+def test_the_tolerance_of_a_small_function_on_a_large_offset_is_the_noise_of_the_offset() -> None:
     """1e6 is rounded to 1e6 eps, so a slope over h is known to 1e6 eps / h, and no better."""
     check = scalar(lambda x: 1e6 + 1e-3 * np.sin(x), 1e-3 * np.cos(0.5), 0.5)
     noise = 1e6 * EPS / np.cbrt(EPS)
@@ -136,22 +146,67 @@ def test_the_tolerance_of_a_small_function_on_a_large_offset_is_the_noise_of_the
     assert noise / 2 < check.tolerance < 50 * noise
 
 
-def test_noise_is_measured_where_it_does_not_show_in_the_value():
+def test_noise_is_measured_where_it_does_not_show_in_the_value() -> None:
     """(x + 1e8) - 1e8 is wrong by 1e8 eps, and of size 1."""
     for x in np.random.default_rng(0).uniform(-2, 2, 50):
         assert scalar(lambda v: (np.sin(v) + 1e8) - 1e8, np.cos(x), x).verdict == "agrees"
         assert scalar(lambda v: (np.sin(v) + 1e8) - 1e8, np.cos(x) + 0.1, x).verdict == "disagrees"
 
 
-# Kinks
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_steps_are_exact(dtype: Any) -> None:
+    """θ + h and θ - h are numbers of the parameter's dtype, so the slope of a line is exact."""
+    for x in (*np.random.default_rng(0).uniform(-4, 4, 50).astype(dtype), *dtype([-2, -1, 1, 2])):
+        check = scalar(lambda v: v if v.dtype == dtype else np.float32(v), 1.0, x, dtype)
+        assert check.numeric == 1.0
+
+
+def test_a_gradient_may_have_lost_its_digits_by_cancellation() -> None:
+    """Terms that sum to nearly 0 in float32 leave their rounding, not that of the sum."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 1000, 3)).astype(np.float32)
+    y -= x * np.sum(x * y, 0) / np.sum(x * x, 0)
+
+    def f(p: Any) -> Any:
+        return np.sum((p["w"] * x - y) ** 2) / 2
+
+    grads = {"w": -np.sum(x * y, 0)}
+    report = check_gradients(f, grads, {"w": np.zeros(3, np.float32)})
+    assert report.count("agrees") == 3, report
+    assert np.any(np.abs(grads["w"] + np.sum(x.astype(float) * y, 0)) > 1e-3 * np.abs(grads["w"]))
+
+
+def test_a_value_that_has_lost_its_digits_refuses_no_right_derivative() -> None:
+    """log(1 + exp(-50)) is 0 in floating point, and its derivative is not."""
+    params = {"x": np.array([50.0])}
+    grads = {"x": -np.exp(-params["x"])}
+    check_gradients(lambda p: np.log(1 + np.exp(-p["x"][0])), grads, params).raise_if_wrong()
+
+
+def test_checks_cost_four_values_where_all_is_well_and_a_few_dozen_where_not() -> None:
+    """Beside those for the noise; kinks are refined until rounding hides them, and no further."""
+    calls: list[Any] = []
+
+    def f(p: Any) -> Any:
+        calls.append(p)
+        return 2.3 + 1e-3 * np.sum(np.abs(p["x"]))
+
+    def cost(n: int, x: float, grad: float) -> int:
+        calls.clear()
+        check_gradients(f, {"x": np.full(n, grad)}, {"x": np.full(n, x)})
+        return len(calls)
+
+    assert cost(101, 1.0, 1e-3) - cost(1, 1.0, 1e-3) == 4 * 100
+    assert cost(101, 1.0, 1.0) - cost(1, 1.0, 1.0) == (4 + 25) * 100
+    assert cost(101, 0.0, 0.0) - cost(1, 0.0, 0.0) <= 24 * 100
 
 
 @pytest.mark.parametrize("offset", [0.0, 2.3])
 @pytest.mark.parametrize("claim", [0.0, 1.0, 0.5, -7.0])
-def test_at_a_kink_there_is_no_answer(offset, claim):
+def test_at_a_kink_there_is_no_answer(offset: float, claim: float) -> None:
     """At 0 neither |x| nor ReLU has a derivative, so none is right and none is wrong."""
-    for f in (np.abs, lambda x: np.maximum(x, 0)):
-        assert scalar(lambda x, f=f: offset + f(x), claim, 0.0).verdict == "inconclusive"
+    assert scalar(lambda x: offset + np.abs(x), claim, 0.0).verdict == "inconclusive"
+    assert scalar(lambda x: offset + np.maximum(x, 0), claim, 0.0).verdict == "inconclusive"
 
 
 @given(
@@ -163,12 +218,12 @@ def test_at_a_kink_there_is_no_answer(offset, claim):
     st.sampled_from([0.0, 1.0]),
 )
 def test_a_kink_at_any_distance_makes_no_right_derivative_wrong(
-    kink, exponent, side, offset, jump, smooth
-):
+    kink: Any, exponent: float, side: int, offset: float, jump: float, smooth: float
+) -> None:
     """From 1e-12 to 1, beside smooth functions of other sizes, on either side."""
     x, size = side * 10.0**exponent, 10.0**jump
 
-    def f(v):
+    def f(v: Any) -> Any:
         return offset + smooth * np.sin(v + 1) + size * kink(v)
 
     slope = {1: 1.0, -1: -1.0 if kink is np.abs else 0.0}[side]
@@ -182,23 +237,38 @@ def test_a_kink_at_any_distance_makes_no_right_derivative_wrong(
         assert scalar(f, right + size / 2, x).verdict == "disagrees"
 
 
-def test_kinks_hidden_behind_each_other_make_no_right_derivative_wrong():
+@pytest.mark.parametrize("as_result", [np.float64, np.float32])
+def test_kinks_hidden_behind_each_other_make_no_right_derivative_wrong(as_result: Any) -> None:
     """Many kinks of random sign and size within a step, where differences can look smooth."""
     rng = np.random.default_rng(0)
-    counts = dict.fromkeys(("agrees", "disagrees", "inconclusive"), 0)
+    step = np.cbrt(np.finfo(as_result).eps)
+    verdicts = []
     for _ in range(120):
         m = rng.poisson(10.0 ** rng.uniform(-1, 3))
-        d = 1e-4 * rng.uniform(-1, 1, m)
-        jumps = 10.0 ** rng.uniform(-7, 0) * rng.standard_normal(m)
+        d = 16 * step * rng.uniform(-1, 1, m)
+        jumps = step * 10.0 ** rng.uniform(-2, 2) * rng.standard_normal(m)
 
-        def f(x, d=d, jumps=jumps):
-            return 2.3 + np.sin(x + 1) + np.sum(jumps * np.maximum(x - d, 0))
+        def f(x: Any, d: Any = d, jumps: Any = jumps) -> Any:
+            return as_result(2.3 + np.sin(x + 1) + np.sum(jumps * np.maximum(x - d, 0)))
 
         right = np.cos(1) + np.sum(jumps[d < 0])
-        counts[scalar(f, right, 0.0).verdict] += 1
-        assert scalar(f, right + 0.1 + np.sum(np.abs(jumps)), 0.0).verdict != "agrees"
-    assert counts["disagrees"] == 0
-    assert counts["agrees"] > 100
+        verdicts.append(scalar(f, right, 0.0).verdict)
+        assert scalar(f, right + 1 + 2 * np.sum(np.abs(jumps)), 0.0).verdict != "agrees"
+    assert "disagrees" not in verdicts
+    assert verdicts.count("agrees") > 80
+
+
+def test_a_kink_nearer_than_float32_can_tell_makes_no_float32_gradient_wrong() -> None:
+    """In float32 z is 0 and so is the gradient; in float64 z is some 1e-9, on either side."""
+    for x in np.random.default_rng(0).random((20, 2)).astype(np.float32):
+        params = {"w": x, "b": -np.sum(x * np.float32(0.7), keepdims=True)}
+
+        def f(p: Any) -> Any:
+            return np.sum(np.maximum(np.sum(p["w"] * np.float32(0.7)) + p["b"], 0))
+
+        assert f(params) == 0
+        report = check_gradients(f, {name: 0 * p for name, p in params.items()}, params)
+        assert report.count("disagrees") == 0, report
 
 
 @pytest.mark.parametrize(
@@ -212,18 +282,17 @@ def test_kinks_hidden_behind_each_other_make_no_right_derivative_wrong():
         (lambda x: x + 1e-6 * np.sin(1e5 * x), 1.1),
     ],
 )
-def test_a_derivative_that_exists_beside_kinks_and_fine_structure_is_not_refused(f, derivative):
+def test_a_derivative_that_exists_beside_kinks_and_fine_structure_is_not_refused(
+    f: Callable[[Any], Any], derivative: float
+) -> None:
     """Jumps of the second derivative at 0, and structure much finer than the first step."""
     assert scalar(f, derivative, 0.0).verdict != "disagrees"
 
 
 @pytest.mark.parametrize("f", [lambda x: np.sqrt(np.abs(x)), np.cbrt, lambda x: float(x > 0)])
-def test_where_no_derivative_exists_no_claim_agrees(f):
+def test_where_no_derivative_exists_no_claim_agrees(f: Callable[[Any], Any]) -> None:
     """Infinite slopes and a jump of f."""
     assert all(scalar(f, claim, 0.0).verdict != "agrees" for claim in (0.0, 1.0, 1e6))
-
-
-# Networks
 
 
 @settings(max_examples=40)
@@ -235,7 +304,9 @@ def test_where_no_derivative_exists_no_claim_agrees(f):
     st.sampled_from(["he", 0.01, 1.0]),
     st.sampled_from(["central", "complex-step"]),
 )
-def test_right_networks_never_disagree(sizes, seed, n, dtype, scale, method):
+def test_right_networks_never_disagree(
+    sizes: list[int], seed: int, n: int, dtype: Any, scale: Any, method: Any
+) -> None:
     """And nearly all of their derivatives are conclusive: kinks are rare at random places."""
     params, f, grads = problem(sizes, seed=seed, n=n, dtype=dtype, scale=scale)
     report = check_gradients(f, grads, params, method=method)
@@ -244,15 +315,17 @@ def test_right_networks_never_disagree(sizes, seed, n, dtype, scale, method):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("d", [0.0, *(side * 10.0**-k for k in range(1, 17) for side in (1, -1))])
-def test_a_network_near_a_kink_is_not_refused(dtype, d):
+@pytest.mark.parametrize(
+    "d", [0.0, *(side * 10.0**-k for k in range(1, 17, 3) for side in (1, -1))]
+)
+def test_a_network_near_a_kink_is_not_refused(dtype: Any, d: float) -> None:
     """One unit has z = d for one example: at 0 just what moves it is inconclusive."""
     params, _, _ = problem([3, 5, 4], seed=3, dtype=dtype)
     x, y = np.random.default_rng(3).random((6, 3)), np.array([0, 1, 2, 3, 0, 1])
     x[0] = [1, 0, 0]
     params["b1"][2] = -params["W1"][0, 2] + dtype(d)
 
-    def f(p):
+    def f(p: Any) -> Any:
         return loss(p, x, y)
 
     report = check_gradients(f, backward(params, x, y)[1], params)
@@ -262,26 +335,26 @@ def test_a_network_near_a_kink_is_not_refused(dtype, d):
     assert (len(unclear) == 2) >= (d == 0)
 
 
-WRONG = {
-    "sum instead of mean": lambda g, p, n: {k: n * v for k, v in g.items()},
-    "L2 on biases": lambda g, p, n: {k: v + 0.01 * p[k] * (k[0] == "b") for k, v in g.items()},
-    "no L2": lambda g, p, n: {k: v - 0.01 * p[k] * (k[0] == "W") for k, v in g.items()},
+WRONG: dict[str, Callable[[dict[str, Any], dict[str, Any], int], dict[str, Any]]] = {
+    "sum instead of mean": lambda g, _p, n: {k: n * v for k, v in g.items()},
+    "L2 on biases": lambda g, p, _n: {k: v + 0.01 * p[k] * (k[0] == "b") for k, v in g.items()},
+    "no L2": lambda g, p, _n: {k: v - 0.01 * p[k] * (k[0] == "W") for k, v in g.items()},
     "L2 by batch": lambda g, p, n: {
         k: v + (1 / n - 1) * 0.01 * p[k] * (k[0] == "W") for k, v in g.items()
     },
-    "sign": lambda g, p, n: g | {"b1": -g["b1"]},
-    "square layer transposed": lambda g, p, n: g | {"W2": g["W2"].T},
-    "zero": lambda g, p, n: {k: 0 * v for k, v in g.items()},
-    "bias averaged": lambda g, p, n: {k: v / n if k[0] == "b" else v for k, v in g.items()},
-    "a millionth": lambda g, p, n: g | {"W1": g["W1"] * (1 + 1e-6)},
+    "sign": lambda g, _p, _n: g | {"b1": -g["b1"]},
+    "square layer transposed": lambda g, _p, _n: g | {"W2": g["W2"].T},
+    "zero": lambda g, _p, _n: {k: 0 * v for k, v in g.items()},
+    "bias averaged": lambda g, _p, n: {k: v / n if k[0] == "b" else v for k, v in g.items()},
+    "a millionth": lambda g, _p, _n: g | {"W1": g["W1"] * (1 + 1e-6)},
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
 @pytest.mark.parametrize("method", ["central", "complex-step"])
-def test_wrong_networks_always_disagree(name, method):
+def test_wrong_networks_always_disagree(name: str, method: Any) -> None:
     """In the arrays that are wrong, whatever the seed."""
-    for seed in range(3):
+    for seed in range(2):
         params, f, grads = problem([2, 3, 3, 3], seed=seed)
         wrong = WRONG[name](grads, params, 9)
         report = check_gradients(f, wrong, params, method=method)
@@ -289,7 +362,7 @@ def test_wrong_networks_always_disagree(name, method):
         assert named == {k for k in params if np.any(wrong[k] != grads[k])}, report
 
 
-def test_one_bias_wrong_by_a_ten_thousandth_is_named():
+def test_one_bias_wrong_by_a_ten_thousandth_is_named() -> None:
     """The report says which, with both numbers."""
     params, f, grads = problem([4, 5, 3])
     i = largest(grads["b1"])
@@ -302,7 +375,7 @@ def test_one_bias_wrong_by_a_ten_thousandth_is_named():
     assert numeric == pytest.approx(right, rel=1e-7)
 
 
-def test_a_float32_network_for_mnist_agrees():
+def test_a_float32_network_for_mnist_agrees() -> None:
     """784-200-50-10: sampled coordinates and directions, all of them conclusive."""
     params, f, grads = problem([784, 200, 50, 10], n=4, dtype=np.float32, l2=1e-4)
     report = check_gradients(f, grads, params, coordinates=4, directions=1)
@@ -310,7 +383,7 @@ def test_a_float32_network_for_mnist_agrees():
     assert report.count("agrees") == len(report.checks) == 6 * 4 + 1
 
 
-def test_directions_find_one_wrong_coordinate_among_many():
+def test_directions_find_one_wrong_coordinate_among_many() -> None:
     """It is not among those that were drawn, and is named by halving the direction."""
     params, f, grads = problem([30, 40, 20, 5], n=20)
     assert sum(p.size for p in params.values()) > EXHAUSTIVE
@@ -324,29 +397,26 @@ def test_directions_find_one_wrong_coordinate_among_many():
     assert wrong == [where, "direction 0", "direction 1", "direction 2"]
 
 
-def test_directions_through_thousands_of_units_are_conclusive_in_float64():
+def test_directions_through_thousands_of_units_are_conclusive_in_float64() -> None:
     """Though they cross kinks at the first steps."""
     params, f, grads = problem([20, 100, 50, 5], n=60)
     report = check_gradients(f, grads, params, coordinates=1, directions=6)
     assert report.count("agrees") == len(report.checks) == 6 + 6
 
 
-def test_the_seed_alone_decides_what_is_drawn():
+def test_the_seed_alone_decides_what_is_drawn() -> None:
     """Equal seeds give equal reports."""
     params, f, grads = problem([30, 40, 5], n=3)
 
-    def draw(seed):
+    def draw(seed: int) -> GradientReport:
         return check_gradients(f, grads, params, coordinates=2, directions=1, seed=seed)
 
     assert draw(1) == draw(1)
     assert draw(1) != draw(2)
 
 
-# The complex step
-
-
 @pytest.mark.parametrize("name", ["quadratic", "exponential", "sine", "rational"])
-def test_the_complex_step_sees_a_relative_error_of_1e12(name):
+def test_the_complex_step_sees_a_relative_error_of_1e12(name: str) -> None:
     """It has only the rounding of the claim to allow for: 3 * 64 eps is 4e-14."""
     f, derivative, _ = SMOOTH[name]
     x = np.array(0.3)
@@ -357,7 +427,7 @@ def test_the_complex_step_sees_a_relative_error_of_1e12(name):
         assert report.checks[0].verdict == verdict, report
 
 
-def test_the_complex_step_has_no_answer_at_a_kink():
+def test_the_complex_step_has_no_answer_at_a_kink() -> None:
     """NumPy orders complex numbers by their imaginary parts where the real ones are equal."""
     report = check_gradients(
         lambda p: np.sum(np.where(p["x"] > 0, p["x"], 0) + p["x"] ** 2),
@@ -368,10 +438,7 @@ def test_the_complex_step_has_no_answer_at_a_kink():
     assert [check.verdict for check in report.checks] == ["inconclusive", "agrees"]
 
 
-# Reports
-
-
-def test_nothing_conclusive_is_an_error():
+def test_nothing_conclusive_is_an_error() -> None:
     """Not a pass: no coordinate has been checked."""
     report = check_gradients(
         lambda p: np.sum(np.abs(p["x"])), {"x": np.zeros(3)}, {"x": np.zeros(3)}
@@ -381,7 +448,7 @@ def test_nothing_conclusive_is_an_error():
         report.raise_if_wrong()
 
 
-def test_reports_count_verdicts_and_show_the_worst_first():
+def test_reports_count_verdicts_and_show_the_worst_first() -> None:
     """Disagreements before kinks before agreements."""
     params = {"w": np.array([[1.0, 2.0]]), "b": np.array(0.0)}
     grads = {"b": np.array(0.0), "w": np.array([[2.0, 5.0]])}
@@ -397,26 +464,49 @@ def test_reports_count_verdicts_and_show_the_worst_first():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("sizes", [[4, 5, 3], [30, 40, 5]])
-def test_gradients_that_are_not_finite_disagree_and_are_named(value, sizes):
+def test_gradients_that_are_not_finite_disagree_and_are_named(
+    value: float, sizes: list[int]
+) -> None:
     """On large problems too, where few coordinates are drawn."""
     params, f, grads = problem(sizes)
     grads["W1"][3, 4] = value
-    report = check_gradients(f, grads, params, coordinates=2, directions=1)
+    report = check_gradients(f, grads, params, coordinates=2, directions=0)
     assert "W1[3, 4]" in {c.where for c in report.checks if c.verdict == "disagrees"}
     assert not report.ok
 
 
-def test_a_function_that_is_not_finite_beside_its_point_disagrees():
+def test_a_function_that_is_not_finite_beside_its_point_disagrees() -> None:
     """sqrt has no derivative at 0, though it has a value."""
     check = scalar(np.sqrt, 0.0, 0.0)
     assert check.verdict == "disagrees"
     assert math.isnan(check.numeric)
 
 
-# Arguments
+@pytest.mark.parametrize("pole", [(1e-7, np.inf), (1e-6, 2e-6)])
+def test_a_function_that_overflows_nearby_is_checked_at_finer_steps(
+    pole: tuple[float, float],
+) -> None:
+    """Beyond some distance, or between the first two steps."""
+
+    def f(x: Any) -> Any:
+        return np.where((x > pole[0]) & (x < pole[1]), np.inf, np.exp(x))
+
+    assert scalar(f, 1.0, 0.0).verdict == "agrees"
+    assert scalar(f, 1.1, 0.0).verdict == "disagrees"
 
 
-def test_arguments_are_not_written_and_may_be_read_only_and_in_any_order_in_memory():
+def test_float32_steps_do_not_vanish() -> None:
+    """Where f refuses float64 and yet returns a Python float, whose eps is finer than the steps."""
+
+    def f(x: Any) -> float:
+        if x.dtype != np.float32:
+            raise TypeError("expected float32")
+        return float(np.abs(x - 1) * np.float32(2**20))
+
+    assert scalar(f, 0.0, 1.0, np.float32).verdict == "inconclusive"
+
+
+def test_arguments_are_not_written_and_may_be_read_only_and_in_any_order_in_memory() -> None:
     """The function gets arrays of its own, and may write to them."""
     rng = np.random.default_rng(0)
     w = np.asfortranarray(rng.random((3, 4)))
@@ -424,7 +514,7 @@ def test_arguments_are_not_written_and_may_be_read_only_and_in_any_order_in_memo
     before = w.copy()
     w.flags.writeable = False
 
-    def f(p):
+    def f(p: Any) -> Any:
         value = np.sum(p["w"] ** 3) + np.sum(p["v"] ** 2)
         for array in p.values():
             array[...] = np.nan
@@ -446,19 +536,19 @@ def test_arguments_are_not_written_and_may_be_read_only_and_in_any_order_in_memo
         ({"params": {}}, "params must hold at least one number"),
         ({"params": {"w": np.zeros(0)}}, "params must hold at least one number"),
         ({"f": lambda p: p["w"]}, "f must return a real scalar for real parameters, got float64"),
-        ({"f": lambda p: 1j}, "f must return a real scalar for real parameters, got complex128"),
-        ({"f": lambda p: np.nan}, "f(params) must be finite, got nan"),
-        ({"f": lambda p, r=np.random.default_rng(0): r.random()}, "f must be deterministic"),
-        ({"method": "complex-step", "f": lambda p: 1.0}, "f must return a complex scalar"),
+        ({"f": lambda _: 1j}, "f must return a real scalar for real parameters, got complex128"),
+        ({"f": lambda _: np.nan}, "f(params) must be finite, got nan"),
+        ({"f": lambda _: RANDOM.random()}, "f must be deterministic"),
+        ({"method": "complex-step", "f": lambda _: 1.0}, "f must return a complex scalar"),
         ({"method": "forward"}, 'method must be "central" or "complex-step"'),
         ({"coordinates": 0}, "coordinates must be an integer >= 1, got 0"),
         ({"directions": -1}, "directions must be an integer >= 0, got -1"),
         ({"seed": 0.5}, "seed must be an integer >= 0, got 0.5"),
     ],
 )
-def test_bad_arguments_are_refused(change, message):
+def test_bad_arguments_are_refused(change: dict[str, Any], message: str) -> None:
     """With one message that names the value and what was expected."""
-    arguments = {
+    arguments: dict[str, Any] = {
         "f": lambda p: np.sum(p["w"] ** 2),
         "grads": {"w": np.zeros(2)},
         "params": {"w": np.zeros(2)},
@@ -467,7 +557,7 @@ def test_bad_arguments_are_refused(change, message):
         check_gradients(**(arguments | change))
 
 
-def test_importing_the_checker_does_not_import_hypothesis():
+def test_importing_the_checker_does_not_import_hypothesis() -> None:
     """It is for tests of any kind."""
     code = "import sys, purenet.testing.gradients; sys.exit('hypothesis' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
