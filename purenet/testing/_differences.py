@@ -206,7 +206,7 @@ class Differences:
                     break
                 fallen = before >= 2 * E
                 before = E
-                if fallen and (measured <= 20 * rounding or h == self.steps[-1]):
+                if fallen and measured <= 20 * rounding:
                     tolerance = E + self._rounding(line, G / t)
                     if abs(claimed - C) <= tolerance:
                         return "agrees", C, tolerance

@@ -45,7 +45,7 @@ def forward_with(activation: Function) -> Function:
     """Return a `forward` with another activation."""
 
     def forward(params: Params, x: Any) -> Any:
-        depth = len(params) // 2
+        depth, x = len(params) // 2, x.astype(params["W1"].dtype)
         for k in range(1, depth + 1):
             z = x @ params[f"W{k}"] + params[f"b{k}"]
             x = activation(z) if k < depth else z
@@ -103,7 +103,7 @@ def backward_with(
     """Return a `backward` with one of its parts changed."""
 
     def backward(params: Params, x: Any, y: Any, *, l2: float = 0.0) -> Any:
-        value = purenet.loss(params, x, y, l2=l2)
+        value, x = purenet.loss(params, x, y, l2=l2), x.astype(params["W1"].dtype)
         a, z, depth = [x], [x], len(params) // 2
         for k in range(1, depth + 1):
             z.append(a[-1] @ params[f"W{k}"] + params[f"b{k}"])
@@ -226,19 +226,27 @@ def step(params: Params, velocity: Params, grads: Params, rate: Any, beta: float
     return {name: p - rate * velocity[name] for name, p in params.items()}, velocity
 
 
-def init_with(deviation: Function, seed: Function = lambda seed, k: [seed, k]) -> Function:
+def init_with(
+    deviation: Function = lambda m, n, scale: math.sqrt(2 / m) if scale == "he" else scale,
+    seed_of_layer: Function = lambda seed, k: [seed, k],
+) -> Function:
     """Return an `init` of another deviation or other seeds."""
 
-    def init(sizes: list[int], *, seed: int = 0, dtype: Any = np.float32) -> Params:
+    def init(sizes: list[int], *, seed: int = 0, scale: Any = "he", dtype: Any = "f4") -> Params:
         params = {}
         for k, (m, n) in enumerate(pairwise(sizes), start=1):
-            rng = np.random.default_rng(seed_of(seed, k))
-            params[f"W{k}"] = (deviation(m, n) * rng.standard_normal((m, n))).astype(dtype)
+            rng = np.random.default_rng(seed_of_layer(seed, k))
+            params[f"W{k}"] = (deviation(m, n, scale) * rng.standard_normal((m, n))).astype(dtype)
             params[f"b{k}"] = np.zeros(n, dtype)
         return params
 
-    seed_of = seed
     return init
+
+
+def init_from_the_global_generator(sizes: list[int], *, seed: int = 0, **options: Any) -> Params:
+    """Return weights from NumPy's global generator."""
+    np.random.seed(seed)  # noqa: NPY002
+    return purenet.init(sizes, seed=int(np.random.randint(2**31)), **options)  # noqa: NPY002
 
 
 def square(w: Any) -> bool:
@@ -246,9 +254,19 @@ def square(w: Any) -> bool:
     return bool(w.shape[0] == w.shape[-1])
 
 
-def he(m: int, n: int) -> float:  # noqa: ARG001
-    """Return He's deviation."""
-    return math.sqrt(2 / m)
+def train_into_its_state(params: Params, data: Any, cfg: Config, *, state: Any = None) -> Any:
+    """Return what `train` returns, having used the state's velocity as scratch."""
+    result = purenet.train(params, data, cfg, state=state)
+    for v in (state.velocity if state else {}).values():
+        v[...] = 0
+    return result
+
+
+def by_text(params: Params) -> list[str]:
+    """Return names in the places that sorting them as text gives to b1, W1, b2, W2, ..."""
+    order = sorted(range(1, len(params) // 2 + 1), key=str)
+    places = dict(zip(range(1, len(order) + 1), order, strict=True))
+    return [f"{name[0]}{places[int(name[1:])]}" for name in params]
 
 
 def wrong(function: str, caught_by: str, mistakes: dict[str, Function]) -> list[Mutant]:
@@ -259,10 +277,18 @@ def wrong(function: str, caught_by: str, mistakes: dict[str, Function]) -> list[
 
 MUTANTS: list[Mutant] = [
     *wrong("init", "init_draws_what_it_is_asked_for", {
-        "He's deviation by the units after the layer": init_with(lambda m, n: math.sqrt(2 / n)),
-        "Xavier's deviation, without the factor 2": init_with(lambda m, n: math.sqrt(1 / m)),
-        "every layer from the same seed, so that weights repeat": init_with(he, lambda s, k: s),
-        "the seed ignored": init_with(he, lambda s, k: None),
+        "He's deviation by the units after the layer": init_with(
+            lambda m, n, scale: math.sqrt(2 / n) if scale == "he" else scale
+        ),
+        "Xavier's deviation, without the factor 2": init_with(
+            lambda m, n, scale: math.sqrt(1 / m) if scale == "he" else scale
+        ),
+        "the scale ignored": init_with(lambda m, n, scale: math.sqrt(2 / m)),
+        "the seed ignored": init_with(seed_of_layer=lambda seed, k: k),
+        "every layer from the same seed, so that weights repeat": init_with(
+            seed_of_layer=lambda seed, k: seed
+        ),
+        "NumPy's global generator": init_from_the_global_generator,
     }),
     *wrong("forward", "logits_are_within_rounding", {
         "no activation between layers": forward_with(lambda z: z),
@@ -279,7 +305,23 @@ MUTANTS: list[Mutant] = [
             purenet.forward(p, x) - purenet.forward(p, x)[:1]
         ),
     }),
+    *wrong("forward", "layers_go_by_number", {
+        "layers in the order of their names as text": lambda p, x: purenet.forward(
+            dict(zip(p, (p[name] for name in by_text(p)), strict=True)), x
+        ),
+    }),
+    *wrong("forward", "results_have_the_form_of_the_parameters", {
+        "the dtype of the data": lambda p, x: purenet.forward(p, x).astype(
+            np.result_type(x, p["W1"])
+        ),
+    }),
+    *wrong("forward", "bad_input_is_refused", {
+        "NaN let through": lambda p, x: purenet.forward(p, np.nan_to_num(x)),
+    }),
     *wrong("loss", "loss_is_within_rounding", {
+        "a loss of shape (1, 1)": lambda p, x, y, l2=0.0: np.reshape(
+            purenet.loss(p, x, y, l2=l2), (1, 1)
+        ),
         "no maximum subtracted": loss_with(cross_entropy_of(naive_softmax)),
         "probabilities clipped at 1e-7": loss_with(cross_entropy_of(clipped_softmax)),
         "logarithms to base 2": loss_with(lambda *a: purenet.loss(*a) / math.log(2)),
@@ -398,7 +440,16 @@ MUTANTS: list[Mutant] = [
             average, lambda p, v, old, g, eta, beta: p - np.float64(eta) * v
         ),
     }),
+    *wrong("momentum_step", "step_goes_by_names", {
+        "dictionaries paired by position": lambda p, v, g, **rates: purenet.momentum_step(
+            p, dict(zip(p, v.values(), strict=True)), dict(zip(p, g.values(), strict=True)), **rates
+        ),
+        "nothing refused": step_with(average, descend),
+    }),
     *wrong("train", "train_is_the_fold_of_its_definition", {
+        "only 8-bit pixels scaled": train_with(
+            scale=lambda x, cfg: x * cfg.input_scale if x.dtype == np.uint8 else x
+        ),
         "the last, smaller batch dropped": train_with(
             batches=lambda starts, n, size: [s for s in starts if s + size <= n] or starts
         ),
@@ -426,6 +477,7 @@ MUTANTS: list[Mutant] = [
         ),
     }),
     *wrong("train", "train_is_pure_and_keeps_the_form", {
+        "the given state written": train_into_its_state,
         "float32 promoted by the learning rate": train_with(
             rate=lambda cfg: np.float64(cfg.learning_rate)
         ),
@@ -438,7 +490,7 @@ MUTANTS: list[Mutant] = [
 
 
 TEMPLATES = Implementation(
-    init=init_with(he),
+    init=init_with(),
     forward=forward_with(lambda z: np.where(z <= 0, 0, z)),
     loss=loss_with(),
     backward=backward_with(),
@@ -448,16 +500,21 @@ TEMPLATES = Implementation(
 """What most mutants are made from, without a mistake."""
 
 
+def functions(mutant: Mutant) -> str:
+    """Return the names of the functions that are wrong, for the table."""
+    right = vars(Implementation())
+    given = vars(mutant.implementation)
+    return ", ".join(f"`{name}`" for name, f in given.items() if f is not right[name])
+
+
 def main() -> None:
     """Print a table of the mutants, the law that caught each, and after how many examples."""
     print("# Wrong implementations, and the law that catches each\n")
     print("Made by `python -m purenet.testing.mutants`.\n")
     print("| function | mistake | caught by | examples |\n|---|---|---|---|")
-    right = vars(Implementation())
-    for mistake, implementation, law in MUTANTS:
-        wrong = [f"`{name}`" for name, f in vars(implementation).items() if f is not right[name]]
-        count = examples_until_caught(implementation, law) or "survived"
-        print(f"| {', '.join(wrong)} | {mistake} | `{law}` | {count} |", flush=True)
+    for mutant in MUTANTS:
+        count = examples_until_caught(mutant.implementation, mutant.caught_by) or "survived"
+        print(f"| {functions(mutant)} | {mutant.mistake} | `{mutant.caught_by}` | {count} |")
 
 
 if __name__ == "__main__":

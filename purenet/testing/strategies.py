@@ -6,7 +6,8 @@ gradient is finite in float32. They shrink to small sizes, zeros, float64 and pl
 - Sizes: one class, one unit, one example.
 - Values: whole rows and columns of zeros, so that z is exactly 0; -0.0; subnormals; numbers whose
   squares underflow; one example twice, with one label and with two.
-- Logits of ±10⁴ and more, whose exponentials overflow: an output layer may be 10⁴ times larger.
+- Logits of 10⁴ that differ by little, and of ±10⁴ and more, whose exponentials overflow: an output
+  layer may be 10⁴ times larger, or shifted by 10⁴.
 - Arrays: float64 and float32, labels of several integer types, Fortran order, negative strides,
   views that skip the NaN around them, read-only.
 """
@@ -99,7 +100,7 @@ def networks(
     dtype = np.dtype(draw(st.sampled_from(dtypes)))
     sizes = draw(sizes) if isinstance(sizes, st.SearchStrategy) else sizes
     values = draw(_values(dtype))
-    scale = draw(st.sampled_from([1.0, 1.0, 1e4]))
+    scale, shift = draw(st.sampled_from([(1.0, 0.0), (1.0, 0.0), (1e4, 0.0), (1.0, 1e4)]))
     names = [f"{letter}{k}" for k in range(1, len(sizes)) for letter in "Wb"]
     layouts = [draw(_LAYOUTS) for _ in names]
     arrays: list[Any] = []
@@ -107,7 +108,7 @@ def networks(
         # Bias and weights of a unit are drawn together, so that it can be removed in one piece.
         units = np.array(draw(_vector(fan_out, _vector(1 + fan_in, values))), dtype)
         arrays += [units[:, 1:].T, units[:, 0]]
-    arrays[-2:] = [scale * arrays[-2], scale * arrays[-1]]
+    arrays[-2:] = [scale * arrays[-2], scale * arrays[-1] + shift]
     return {name: lay(p) for name, lay, p in zip(names, layouts, arrays, strict=True)}
 
 
@@ -220,7 +221,8 @@ def _fortran(array: Any) -> Any:
 
 def _reversed(array: Any) -> Any:
     backwards = (slice(None, None, -1),) * array.ndim
-    return _plain(array[backwards])[backwards]
+    view = _plain(array[backwards])[backwards]
+    return _plain(array) if view.flags.forc else view
 
 
 def _sliced(array: Any) -> Any:
@@ -228,7 +230,7 @@ def _sliced(array: Any) -> Any:
     view = np.full([2 * size for size in array.shape], around, array.dtype)
     view = view[(slice(None, None, 2),) * array.ndim]
     view[...] = array
-    return view
+    return _plain(array) if view.flags.forc else view
 
 
 def _read_only(array: Any) -> Any:

@@ -6,13 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from purenet import backward, forward, momentum_step
+from purenet import backward, forward
 from purenet.testing import oracles
-from purenet.testing.error_bounds import backward_bound, forward_bound, step_bound
-from purenet.testing.strategies import Problem, layer_sizes, networks, problems
+from purenet.testing.error_bounds import backward_bound, forward_bound
 from tests.support.problems import problem as ordinary
 
 Network = dict[str, Any]
@@ -33,36 +30,6 @@ def worst_of_backward(result: Gradient, exact: Gradient, bound: Gradient) -> flo
     """Return the largest error of a loss and its gradient in units of its bound."""
     of_gradient = [worst(g, exact[1][name], bound[1][name]) for name, g in result[1].items()]
     return max(worst(result[0], exact[0], bound[0]), *of_gradient)
-
-
-@given(problems())
-def test_logits_are_within_the_bound(problem: Problem) -> None:
-    """Every logit is as exact as its sums of products allow."""
-    params, x, *_ = problem
-    assert worst(forward(params, x), oracles.forward(params, x), forward_bound(params, x)) <= 1
-
-
-@given(problems())
-def test_loss_and_gradient_are_within_the_bound(problem: Problem) -> None:
-    """Loss and gradient are as exact as the operations that they are made of."""
-    *batch, l2 = problem
-    result, exact, bound = (f(*batch, l2=l2) for f in (backward, oracles.backward, backward_bound))
-    assert worst_of_backward(result, exact, bound) <= 1
-
-
-@given(
-    st.tuples(layer_sizes(max_units=3), st.sampled_from([np.float64, np.float32])).flatmap(
-        lambda drawn: st.tuples(*[networks(drawn[0], dtypes=[drawn[1]])] * 3)
-    ),
-    st.floats(0, 10),
-    st.floats(0, 1, exclude_max=True),
-)
-def test_steps_are_within_the_bound(state: tuple[Network, ...], eta: float, beta: float) -> None:
-    """New parameters and velocities are as exact as the sums they are."""
-    functions: list[Callable[..., Any]] = [momentum_step, oracles.momentum_step, step_bound]
-    results = [f(*state, learning_rate=eta, momentum=beta) for f in functions]
-    for computed, exact, bound in zip(*results, strict=True):
-        assert max(worst(computed[name], exact[name], bound[name]) for name in computed) <= 1
 
 
 @pytest.mark.parametrize(("label", "expected"), [(0, 0), (1, 1e4), (2, 2e4)])

@@ -7,30 +7,37 @@ from hypothesis import strategies as st
 
 from purenet.testing import error_bounds, oracles
 from purenet.testing.gradients import check_gradients
-from purenet.testing.laws import Implementation, law
+from purenet.testing.laws import Implementation, assert_pure, assert_within, law
 from purenet.testing.strategies import Problem, layer_sizes, problems
 
 Params = dict[str, Any]
 
 
-@law(problems())
+def of_dtypes(*, dtypes: Any) -> st.SearchStrategy[Any]:
+    """Draw a dtype."""
+    return st.sampled_from(dtypes)
+
+
+@law(problems)
 def logits_are_within_rounding(under_test: Implementation, problem: Problem) -> None:
     """Each logit is as near the exact one as its rounding errors let it be."""
     params, x, _, _ = problem
     logits = under_test.forward(params, x)
-    assert_within(logits, oracles.forward(params, x), error_bounds.forward_bound(params, x))
+    assert_within(
+        logits, oracles.forward(params, x), error_bounds.forward_bound(params, x), "logits"
+    )
 
 
-@law(problems())
+@law(problems)
 def loss_is_within_rounding(under_test: Implementation, problem: Problem) -> None:
     """The loss is mean cross-entropy in nats plus the penalty, within rounding errors."""
     params, x, y, l2 = problem
     bound, _ = error_bounds.backward_bound(params, x, y, l2=l2)
     exact = oracles.loss(params, x, y, l2=l2)
-    assert_within(under_test.loss(params, x, y, l2=l2), exact, bound)
+    assert_within(under_test.loss(params, x, y, l2=l2), exact, bound, "loss")
 
 
-@law(problems())
+@law(problems)
 def gradient_is_within_rounding(under_test: Implementation, problem: Problem) -> None:
     """Each coordinate of the gradient is as near the exact one as rounding lets it be."""
     params, x, y, l2 = problem
@@ -38,18 +45,20 @@ def gradient_is_within_rounding(under_test: Implementation, problem: Problem) ->
     _, exact = oracles.backward(params, x, y, l2=l2)
     _, grads = under_test.backward(params, x, y, l2=l2)
     for name in params:
-        assert_within(grads[name], exact[name], bounds[name])
+        assert_within(grads[name], exact[name], bounds[name], f"gradient of {name}")
 
 
-@law(problems())
+@law(problems)
 def backward_returns_the_loss(under_test: Implementation, problem: Problem) -> None:
-    """The value that comes with the gradient is the loss, in every bit."""
+    """The value that comes with the gradient is the loss."""
     params, x, y, l2 = problem
+    bound, _ = error_bounds.backward_bound(params, x, y, l2=l2)
     value, _ = under_test.backward(params, x, y, l2=l2)
-    assert value == under_test.loss(params, x, y, l2=l2)
+    # compiled by one's own compiler, the two may be rounded differently
+    assert_within(value, under_test.loss(params, x, y, l2=l2), 2 * bound, "value of backward")
 
 
-@law(problems(dtypes=[np.float64]))
+@law(problems)
 def gradient_is_that_of_the_loss(under_test: Implementation, problem: Problem) -> None:
     """Finite differences of the loss nowhere disagree with the gradient."""
     params, x, y, l2 = problem
@@ -58,7 +67,7 @@ def gradient_is_that_of_the_loss(under_test: Implementation, problem: Problem) -
     assert not report.count("disagrees"), str(report)
 
 
-@law(problems())
+@law(problems)
 def relu_derivative_at_zero_is_zero(under_test: Implementation, problem: Problem) -> None:
     """Where every input of a hidden unit is exactly 0, no gradient passes it."""
     params, x, y, l2 = problem
@@ -73,39 +82,65 @@ def relu_derivative_at_zero_is_zero(under_test: Implementation, problem: Problem
         assert not grads[f"b{k}"].any()
 
 
-@law(problems())
+@law(problems)
 def results_have_the_form_of_the_parameters(under_test: Implementation, problem: Problem) -> None:
     """Gradients have the parameters' keys, order and shapes, and every result their dtype."""
-    params, x, y, l2 = problem
-    value, grads = under_test.backward(params, x, y, l2=np.float64(l2))
-    assert list(grads) == list(params)
-    for name, p in params.items():
-        assert grads[name].shape == p.shape
-        assert grads[name].dtype == p.dtype
-    results = value, under_test.forward(params, x), under_test.loss(params, x, y, l2=l2)
-    assert {result.dtype for result in results} == {params["W1"].dtype}
+    params, x, y, _ = problem
+    dtype = params["W1"].dtype
+    for given in (x, np.abs(x).astype(np.float64), (x > 0).astype(np.uint8)):
+        l2 = np.float64(0.5)
+        value, grads = under_test.backward(params, given, y, l2=l2)
+        assert list(grads) == list(params), f"keys {list(grads)} of the gradient"
+        results = {
+            "loss": under_test.loss(params, given, y, l2=l2),
+            "value of backward": value,
+            "logits": under_test.forward(params, given),
+            **grads,
+        }
+        for name, result in results.items():
+            found = np.asarray(result)
+            assert found.dtype == dtype, f"{name} is {found.dtype} for x of {given.dtype}"
+            assert name not in params or found.shape == params[name].shape, f"shape of {name}"
 
 
-@law(problems())
+@law(problems)
 def functions_are_pure(under_test: Implementation, problem: Problem) -> None:
-    """Arguments are not written, results share no memory with them, equal calls give equal bits."""
+    """Arguments are not written, results share no memory, equal calls give equal bits."""
     params, x, y, l2 = problem
-    given = [*params.values(), x, y]
-    before = [array.copy() for array in given]
-    calls = []
-    for _ in range(2):
+
+    def call() -> list[Any]:
         value, grads = under_test.backward(params, x, y, l2=l2)
         loss = under_test.loss(params, x, y, l2=l2)
-        calls.append([value, loss, under_test.forward(params, x), *grads.values()])
-    for array, copy in zip(given, before, strict=True):
-        assert array.tobytes() == copy.tobytes(), "an argument was written"
-    for first, second in zip(*calls, strict=True):
-        assert first.tobytes() == second.tobytes(), "equal calls gave different bits"
-        shared = any(np.shares_memory(first, array) for array in given)
-        assert not shared, "a result shares memory with an argument"
+        return [value, loss, under_test.forward(params, x), *grads.values()]
+
+    assert_pure(call, [*params.values(), x, y])
 
 
-@law(problems(), st.integers(1, 7))
+@law(problems)
+def layers_go_by_number(under_test: Implementation, problem: Problem) -> None:
+    """W10 comes after W9, in whatever order the dictionary has them: JAX sorts keys as text."""
+    params, x, y, _ = problem
+    depth, dtype = len(params) // 2, params["W1"].dtype
+    deep = {f"{letter}1": params[f"{letter}1"] for letter in "Wb"}
+    units = len(params["b1"])
+    for k in range(2, 11):
+        deep[f"W{k}"] = (np.eye(units, k=k % 2) + 0.5 * np.eye(units)).astype(dtype)
+        deep[f"b{k}"] = np.full(units, k / 8, dtype)
+    for k in range(2, depth + 1):
+        deep |= {f"{letter}{k + 9}": params[f"{letter}{k}"] for letter in "Wb"}
+    if depth == 1:
+        y = y % units
+    by_name = dict(sorted(deep.items()))
+    exact, bound = oracles.forward(deep, x), error_bounds.forward_bound(deep, x)
+    assert_within(under_test.forward(by_name, x), exact, bound, "logits")
+    _, grads = under_test.backward(by_name, x, y)
+    _, bounds = error_bounds.backward_bound(deep, x, y)
+    _, expected = oracles.backward(deep, x, y)
+    for name, g in grads.items():
+        assert_within(g, expected[name], bounds[name], f"gradient of {name}")
+
+
+@law(problems, st.integers(1, 7))
 def gradient_is_additive(under_test: Implementation, problem: Problem, cut: int) -> None:
     """The gradient of a batch is the size-weighted mean of the gradients of its parts."""
     params, x, y, l2 = problem
@@ -121,10 +156,10 @@ def gradient_is_additive(under_test: Implementation, problem: Problem, cut: int)
             part_bound = error_bounds.backward_bound(params, x[part], y[part], l2=l2)[1][name]
             # the mean itself is taken in float64, which costs no more than a part's own rounding
             tolerance = tolerance + 2 * weight * part_bound
-        assert_within(g, mean, tolerance)
+        assert_within(g, mean, tolerance, f"gradient of {name}")
 
 
-@law(problems(), st.randoms(use_true_random=False))
+@law(problems, st.randoms(use_true_random=False))
 def order_of_examples_changes_nothing(
     under_test: Implementation, problem: Problem, random: Any
 ) -> None:
@@ -140,10 +175,10 @@ def order_of_examples_changes_nothing(
     _, grads = under_test.backward(params, x, y, l2=l2)
     _, permuted = under_test.backward(params, x[order], y[order], l2=l2)
     for name, g in grads.items():
-        assert_within(permuted[name], g, 2 * bounds[name])
+        assert_within(permuted[name], g, 2 * bounds[name], f"gradient of {name}")
 
 
-@law(problems(), st.randoms(use_true_random=False))
+@law(problems, st.randoms(use_true_random=False))
 def permuting_hidden_units_permutes_the_gradient(
     under_test: Implementation, problem: Problem, random: Any
 ) -> None:
@@ -158,10 +193,10 @@ def permuting_hidden_units_permutes_the_gradient(
     _, permuted = under_test.backward(reordered(params, orders), x, y, l2=l2)
     expected, tolerances = reordered(grads, orders), reordered(bounds, orders)
     for name, g in permuted.items():
-        assert_within(g, expected[name], 2 * tolerances[name])
+        assert_within(g, expected[name], 2 * tolerances[name], f"gradient of {name}")
 
 
-@law(problems(), st.integers(-4, 4))
+@law(problems, st.integers(-4, 4))
 def shifting_all_logits_changes_no_loss(
     under_test: Implementation, problem: Problem, exponent: int
 ) -> None:
@@ -177,7 +212,7 @@ def shifting_all_logits_changes_no_loss(
     assert_within(got, expected, sum(bounds) + rounded)
 
 
-@law(problems(dtypes=[np.float64]), st.integers(-3, 3))
+@law(problems, st.integers(-3, 3))
 def rescaling_a_hidden_layer_changes_no_logit(
     under_test: Implementation, problem: Problem, exponent: int
 ) -> None:
@@ -193,68 +228,73 @@ def rescaling_a_hidden_layer_changes_no_logit(
     assert_within(got, expected, sum(bounds))
 
 
-@law(problems())
+@law(problems)
 def bad_input_is_refused(under_test: Implementation, problem: Problem) -> None:
-    """Labels that name no class, floats, columns and data that is not finite are ValueErrors."""
+    """Labels that name no class, wrong shapes, and data that is not finite are ValueErrors."""
     params, x, y, _ = problem
     classes = len(params[f"b{len(params) // 2}"])
-    signed = y.astype(np.int64)
-    wrong = [
-        (x, np.where(np.arange(len(y)) == 0, -1, signed)),
-        (x, np.where(np.arange(len(y)) == 0, classes, signed)),
-        (x, y.astype(np.float64)),
-        (x, y[:, None]),
-        (x[:0], y[:0]),
-        (np.full_like(x, np.nan), y),
-        (np.hstack([x, x]), y),
+    signed, first = y.astype(np.int64), np.arange(len(y)) == 0
+    bad_x = [np.full_like(x, np.nan), np.full_like(x, np.inf), np.hstack([x, x]), x[0], x[:0]]
+    bad_y = [
+        np.where(first, -1, signed),
+        np.where(first, classes, signed),
+        y.astype(np.float64),
+        y[:, None],
+        np.concatenate([y, y]),
     ]
+    calls: list[tuple[Any, ...]] = [(under_test.forward, params, one) for one in bad_x]
     for function in (under_test.loss, under_test.backward):
-        for bad_x, bad_y in wrong:
-            try:
-                function(params, bad_x, bad_y)
-            except ValueError:
-                continue
-            raise AssertionError(f"{function} took x {bad_x!r} with y {bad_y!r}")
+        calls += [(function, params, one, y[: len(one)]) for one in bad_x]
+        calls += [(function, params, x, one) for one in bad_y]
+    for function, *arguments in calls:
+        try:
+            function(*arguments)
+        except ValueError:
+            continue
+        raise AssertionError(f"not refused: {arguments[1:]}")
 
 
-@law(layer_sizes(), st.integers(0, 2**32), st.sampled_from([np.float32, np.float64]))
+@law(
+    layer_sizes(),
+    st.integers(0, 2**32),
+    st.sampled_from(["he", 0.01]),
+    of_dtypes,
+)
 def init_draws_what_it_is_asked_for(
-    under_test: Implementation, sizes: list[int], seed: int, dtype: Any
+    under_test: Implementation, sizes: list[int], seed: int, scale: Any, dtype: Any
 ) -> None:
-    """Equal seeds give equal bits, layers differ, biases are 0, weights have He's deviation."""
+    """Equal seeds give equal bits, others differ; weights have their deviation, biases are 0."""
     wide = [25 * size for size in sizes]
-    params = under_test.init(wide, seed=seed, dtype=dtype)
-    again = under_test.init(wide, seed=seed, dtype=dtype)
-    assert {p.dtype for p in params.values()} == {np.dtype(dtype)}
+    of_others = global_generator()
+    params, again, other = (
+        under_test.init(wide, seed=s, scale=scale, dtype=dtype) for s in (seed, seed, seed + 1)
+    )
+    assert of_others == global_generator(), "NumPy's global generator was used"
+    names = [f"{letter}{k}" for k in range(1, len(wide)) for letter in "Wb"]
+    assert list(params) == names, f"keys {list(params)}"
     seen = set()
     for k in range(1, len(wide)):
         w, b = params[f"W{k}"], params[f"b{k}"]
-        assert w.shape == (wide[k - 1], wide[k])
-        assert b.shape == (wide[k],)
-        assert not b.any()
-        assert w.tobytes() == again[f"W{k}"].tobytes()
+        assert (w.shape, b.shape) == ((wide[k - 1], wide[k]), (wide[k],)), f"shapes of layer {k}"
+        assert {w.dtype, b.dtype} == {np.dtype(dtype)}, f"dtype of layer {k}"
+        assert not b.any(), f"b{k} is not 0"
+        assert w.tobytes() == again[f"W{k}"].tobytes(), "equal seeds gave different weights"
+        assert w.tobytes() != other[f"W{k}"].tobytes(), "different seeds gave equal weights"
         # a standard deviation of m normal numbers is off by 1/√(2m); six of those, and the same
         # of means and of the share of numbers beyond one deviation, 0.317
-        m, deviation = w.size, np.sqrt(2 / wide[k - 1])
-        assert abs(w.std() / deviation - 1) < 6 / np.sqrt(2 * m)
-        assert abs(w.mean() / deviation) < 6 / np.sqrt(m)
-        assert abs((np.abs(w) > deviation).mean() - 0.317) < 6 * 0.466 / np.sqrt(m)
-        seen.add(w.ravel()[0].item())
-    assert len(seen) == len(wide) - 1
+        m, deviation = w.size, np.sqrt(2 / wide[k - 1]) if scale == "he" else scale
+        assert abs(w.std() / deviation - 1) < 6 / np.sqrt(2 * m), f"deviation {w.std()} of W{k}"
+        assert abs(w.mean() / deviation) < 6 / np.sqrt(m), f"mean {w.mean()} of W{k}"
+        beyond = (np.abs(w) > deviation).mean()
+        assert abs(beyond - 0.317) < 6 * 0.466 / np.sqrt(m), f"W{k} is not normal"
+        seen.add(w.ravel()[0].item() / deviation)
+    assert len(seen) == len(wide) - 1, "layers repeat each other"
 
 
-def assert_within(got: Any, exact: Any, bound: Any) -> None:
-    """Refuse numbers that are further from the exact ones than a bound, or not finite."""
-    got = np.asarray(got)
-    exact, bound = (np.broadcast_to(np.asarray(a), got.shape) for a in (exact, bound))
-    for index in np.ndindex(got.shape):
-        number = got[index].item()
-        assert np.isfinite(number), f"{index}: {number} instead of {exact[index]}"
-        distance = abs(exact[index] - number)
-        assert distance <= bound[index], (
-            f"{index}: {number} instead of {exact[index]}, off by {float(distance):.3g} where "
-            f"rounding explains {bound[index]:.3g}"
-        )
+def global_generator() -> bytes:
+    """Return the state of NumPy's global generator."""
+    state: Any = np.random.get_state()  # noqa: NPY002
+    return bytes(state[1].tobytes())
 
 
 def reordered(params: Params, orders: list[list[int]]) -> Params:
