@@ -200,7 +200,7 @@ def train_with(
         size = cfg.batch_size or n
         velocity, done = state or (purenet.init_velocity(params), 0)
         start = first_epoch(state) if state else 0
-        params = {name: p.copy() for name, p in params.items()}
+        params, velocity = ({k: p.copy() for k, p in one.items()} for one in (params, velocity))
         history = []
         for e in range(cfg.epochs - done):
             rows = order(cfg, start + e, n) if cfg.shuffle else np.arange(n)

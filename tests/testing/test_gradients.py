@@ -81,10 +81,8 @@ def test_right_derivatives_of_smooth_functions_agree_and_wrong_ones_disagree(
     check = scalar(g, right, x)
     assert check.verdict == "agrees", check
     # 3: the tolerance at a claim and at another differ in what rounding added to the measured part.
-    for factor in (3, 1e4):
-        for sign in (1, -1):
-            wrong = right + sign * factor * (check.tolerance or EPS)
-            assert scalar(g, wrong, x).verdict == "disagrees"
+    for factor in (3, -3, 1e4):
+        assert scalar(g, right + factor * (check.tolerance or EPS), x).verdict == "disagrees"
 
 
 @pytest.mark.parametrize("name", ["quadratic", "exponential", "sine", "rational"])
@@ -187,7 +185,7 @@ def test_a_float32_gradient_may_have_lost_digits_where_a_probability_is_nearly_1
 
 def test_a_gradient_may_underflow() -> None:
     """1e-50 is 0 in float32."""
-    grads, params = {"w": np.zeros(2, np.float32)}, {"w": np.ones(2, np.float32)}
+    grads, params = {"w": np.zeros(2, np.float32)}, {"w": np.full(2, 1e-4, np.float32)}
     check_gradients(lambda p: 1e-50 * np.sum(p["w"]), grads, params).raise_if_wrong()
 
 
