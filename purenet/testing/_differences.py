@@ -47,7 +47,9 @@ class Function:
         rng: np.random.Generator,
     ) -> None:
         self.f = f
-        self.shapes = {name: p.shape for name, p in params.items()}
+        ends = np.cumsum([p.size for p in params.values()]).tolist()
+        parts = [slice(end - p.size, end) for p, end in zip(params.values(), ends, strict=True)]
+        self.parts = [(name, parts[k], p.shape) for k, (name, p) in enumerate(params.items())]
         self.theta = np.concatenate([p.ravel() for p in params.values()], dtype=np.float64)
         self.unit = np.maximum(1, np.abs(self.theta))
         own, double = [p.dtype for p in params.values()], [np.dtype(np.float64)] * len(params)
@@ -70,10 +72,9 @@ class Function:
 
     def evaluate(self, point: NDArray[Any], dtypes: Sequence[Any]) -> Any:
         """Call f on a point, which it may keep, in these dtypes; return a NumPy scalar."""
-        parts = np.split(point, np.cumsum([math.prod(shape) for shape in self.shapes.values()]))
         arrays = {
-            name: part.astype(dtype, copy=False).reshape(shape)
-            for (name, shape), part, dtype in zip(self.shapes.items(), parts, dtypes, strict=False)
+            name: point[part].astype(dtype, copy=False).reshape(shape)
+            for (name, part, shape), dtype in zip(self.parts, dtypes, strict=True)
         }
         with np.errstate(all="ignore"):
             value = np.asarray(self.f(arrays))
@@ -149,7 +150,7 @@ class Function:
         """Return Im φ(ih) / h from a base."""
         point = base.astype(np.complex128)
         point[line.where] += 1j * h * line.v
-        return float(self.evaluate(point, [np.complex128] * len(self.shapes)).imag) / h
+        return float(self.evaluate(point, [np.complex128] * len(self.parts)).imag) / h
 
 
 class Differences:

@@ -60,8 +60,13 @@ def backward_returns_the_loss(under_test: Implementation, problem: Problem) -> N
 
 @law(problems)
 def gradient_is_that_of_the_loss(under_test: Implementation, problem: Problem) -> None:
-    """Finite differences of the loss nowhere disagree with the gradient."""
+    """Finite differences of the loss nowhere disagree with the gradient, away from kinks."""
     params, x, y, l2 = problem
+    params = dict(params)
+    for k in range(1, len(params) // 2):
+        # At z = 0 kinks may cancel, and the loss have a derivative that ReLU'(0) = 0 does not give.
+        b = params[f"b{k}"]
+        params[f"b{k}"] = b + (np.sqrt(2) / 8 * (1 + np.arange(b.size) / 7)).astype(b.dtype)
     _, grads = under_test.backward(params, x, y, l2=l2)
     report = check_gradients(lambda p: under_test.loss(p, x, y, l2=l2), grads, params)
     assert not report.count("disagrees"), str(report)
