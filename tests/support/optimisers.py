@@ -91,10 +91,10 @@ def follow_torch(
     optimiser = torch.optim.SGD(groups, lr=lr, momentum=cfg.momentum, dampening=dampening)
     for x, y in batches:
         z = torch.relu(torch.tensor(x) @ p["W1"] + p["b1"]) @ p["W2"] + p["b2"]
-        value = torch.nn.functional.cross_entropy(z, torch.tensor(y))
+        value: Any = torch.nn.functional.cross_entropy(z, torch.tensor(y))
         before = penalty({name: t.detach().numpy() for name, t in p.items()}, cfg.l2)
         optimiser.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         optimiser.step()
         after = {name: t.detach().numpy().copy() for name, t in p.items()}
         yield Step(value.item() + before, after)
