@@ -88,8 +88,10 @@ def test_check_names_what_depends_on_chance() -> None:
     def forward(params: Any, x: Any) -> Any:
         return purenet.forward(params, x) + next(calls) % 2
 
-    with pytest.raises(AssertionError, match="equal calls gave different"):
+    with pytest.raises(AssertionError, match="equal calls gave different bits"):
         check(Implementation(forward=forward), "functions_are_pure")
+    with pytest.raises(AssertionError, match="equal calls gave different results"):
+        check(Implementation(forward=forward), "logits_are_within_rounding")
 
 
 def test_table_is_made_by_running_the_module(
