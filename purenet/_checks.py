@@ -81,8 +81,7 @@ def examples(params: Params, x: Array) -> Array:
     """Return `x`, a batch of finite examples that fits the network, in the parameters' dtype."""
     xp = example_shape(params, x)
     converted = xp.astype(x, params["W1"].dtype, copy=False)
-    integral = xp.isdtype(x.dtype, "integral")
-    if not integral and known(xp.all(xp.isfinite(converted)), bool) is False:
+    if known(xp.all(xp.isfinite(converted)), bool) is False:
         raise ValueError(f"x must be finite in {converted.dtype}, got NaN or infinity")
     return converted
 

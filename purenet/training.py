@@ -1,6 +1,7 @@
 """Training: a fold of `backward` and `momentum_step` over batches, with a record of each epoch."""
 
 import math
+import operator
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -114,7 +115,6 @@ class DivergenceError(ArithmeticError):
     """
 
     def __init__(self, epoch: int, step: int, params: Params, state: State) -> None:
-        super().__init__(epoch, step, params, state)
         self.epoch, self.step, self.params, self.state = epoch, step, params, state
 
     def __str__(self) -> str:
@@ -186,7 +186,7 @@ def _epochs(engine: Engine, x: Array, cfg: Config, done: int) -> Iterator[Epoch]
         losses = engine.run(rows)
         sizes = [len(batch) for batch in batches(rows, cfg.batch_size or n)]
         # A loss that is not finite ends the epoch: there may be fewer losses than sizes.
-        loss = sum(loss * size for loss, size in zip(losses, sizes, strict=False)) / n
+        loss = sum(map(operator.mul, losses, sizes)) / n
         ended, velocity = engine.snapshot()
         if not (math.isfinite(loss) and _all_finite(ended)):
             for rows in _chunks(x):

@@ -19,11 +19,18 @@ def test_numbers_become_those_of_python() -> None:
     """NumPy scalars are stored as Python numbers, so that they widen nothing and can be saved."""
     scalars: dict[str, Any] = {
         "learning_rate": np.float32(0.5),
-        "epochs": np.int64(3),
+        "momentum": np.float32(0.5),
+        "l2": np.float64(0.5),
         "batch_size": np.int8(7),
+        "epochs": np.int64(3),
+        "shuffle": np.False_,
+        "seed": np.uint8(3),
+        "input_scale": np.float16(0.5),
     }
-    cfg = Config(**scalars)
-    assert {type(cfg.learning_rate), type(cfg.epochs), type(cfg.batch_size)} == {float, int}
+    stored = vars(Config(**scalars))
+    for name, scalar in scalars.items():
+        assert stored[name] == scalar
+        assert type(stored[name]) is type(scalar.item())
 
 
 def test_report_preset_is_the_report() -> None:

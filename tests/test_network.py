@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import array_api_strict
 import jax
 import numpy as np
 import pytest
 
-from purenet import accuracy, backward, forward, init, loss, predict, predict_proba
+from purenet import _checks, accuracy, backward, forward, init, loss, predict, predict_proba
 from tests.support.libraries import LIBRARIES, to_numpy
 from tests.support.problems import problem, read_only
 
@@ -214,6 +215,21 @@ def test_init_is_decided_by_seed() -> None:
     for name, p in wide.items():
         np.testing.assert_array_equal(p.astype(np.float32), narrow[name])
     assert (init([5, 4, 3], seed=2)["W1"] != narrow["W1"]).all()
+    np.testing.assert_array_equal(init([5, 4, 3])["W1"], init([5, 4, 3], seed=0)["W1"])
+
+
+def test_examples_in_the_dtype_of_the_parameters_are_read_where_they_lie() -> None:
+    """A batch is not copied to be looked at."""
+    params, x, _ = read_only(problem(4, 3, 2))
+    assert np.shares_memory(_checks.examples(params, x), x)
+
+
+def test_examples_that_overflow_in_the_dtype_of_the_parameters_are_refused() -> None:
+    """Integers and floats that float16 turns to infinity are no data for a float16 network."""
+    params, x, _ = problem(4, 3, 2, dtype=np.float16)
+    for large in (np.full(x.shape, 70_000), np.full(x.shape, 7e4)):
+        with np.errstate(over="ignore"), pytest.raises(ValueError, match="finite in float16"):
+            forward(params, large)
 
 
 def test_init_draws_weights_row_by_row_from_pcg64() -> None:
@@ -264,8 +280,8 @@ BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
         "arrays must all be of one array library: params is a numpy ndarray, x is a builtins list",
     ),
     (
-        lambda: loss(P, X, jax.numpy.asarray(Y)),
-        "arrays must all be of one array library: params is a numpy ndarray, y is a jax",
+        lambda: loss(P, X, array_api_strict.asarray(Y.copy())),
+        "params is a numpy ndarray, y is a array_api_strict Array",
     ),
     (lambda: loss(P, X, Y, l2=10**400), "l2 must be a finite number >= 0, got 1000"),
     (lambda: init([3]), "sizes must name at least inputs and classes, got [3]"),

@@ -104,6 +104,30 @@ def test_train_is_pure() -> None:
     assert same_bits(results[2].params, results[3].params)
 
 
+def test_history_has_a_row_for_each_epoch() -> None:
+    """A row names its epoch and loss and, with validation data, the figures of `evaluate`."""
+    params, x, y = problem(6, 5, 3, n=10)
+    records = list(epochs(params, (x, y), CFG))
+    rows = [{"epoch": record.epoch, "loss": record.loss} for record in records]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert train(params, (x, y), CFG).history == rows
+    for record, row in zip(records, rows, strict=True):
+        row["val_loss"], row["val_accuracy"] = evaluate(record.params, (x, y), CFG)
+    assert train(params, (x, y), CFG, validation=(x, y)).history == rows
+
+
+def test_training_without_epochs_returns_where_it_started() -> None:
+    """Zero epochs give the parameters, a velocity of zeros or the one given, and the count."""
+    params, x, y = problem(6, 5, 3, n=10)
+    velocity = problem(6, 5, 3, seed=1).params
+    for state, expected in ((None, State(init_velocity(params), 0)), (State(velocity, 2),) * 2):
+        result = train(params, (x, y), replace(CFG, epochs=expected.epochs), state=state)
+        assert same_bits(result.params, params)
+        assert same_bits(result.state.velocity, expected.velocity)
+        assert result.state.epochs == expected.epochs
+        assert result.history == []
+
+
 def test_epochs_can_be_stopped_and_resumed_from_any_record() -> None:
     """A record holds all that the rest of the run needs."""
     params, x, y = problem(6, 5, 3, n=10)
@@ -167,7 +191,11 @@ def test_divergence_is_named_and_gives_back_the_last_finite_state(library: str) 
     diverging = replace(CFG, learning_rate=1e200)
     start = {name: asarray(p) for name, p in good.params.items()}
     state = State({name: asarray(v) for name, v in good.state.velocity.items()}, 1)
-    with pytest.raises(DivergenceError, match=r"in epoch 2, step [23]") as caught:
+    message = (
+        r"^training stopped being finite in epoch 2, step [23]; "
+        r"a smaller learning rate or input scale may help$"
+    )
+    with pytest.raises(DivergenceError, match=message) as caught:
         train(start, (asarray(x), asarray(y)), diverging, state=state)
     assert caught.value.epoch == 2
     assert caught.value.state.epochs == 1
@@ -187,8 +215,10 @@ def test_divergence_of_a_bias_alone_is_seen() -> None:
     params = {"W1": np.zeros((1, 2)), "b1": np.zeros(2)}
     velocity = {"W1": np.zeros((1, 2)), "b1": np.full(2, 1e300)}
     cfg = Config(learning_rate=1e300, batch_size=None, epochs=1, l2=0)
-    with pytest.raises(DivergenceError, match="in epoch 1, step 1"):
+    with pytest.raises(DivergenceError, match="in epoch 1, step 1") as caught:
         train(params, (np.zeros((2, 1)), np.array([0, 1])), cfg, state=State(velocity, 0))
+    assert same_bits(caught.value.params, params)
+    assert same_bits(caught.value.state.velocity, velocity)
 
 
 def test_divergence_error_survives_pickling() -> None:
@@ -196,7 +226,11 @@ def test_divergence_error_survives_pickling() -> None:
     error = DivergenceError(2, 3, P, State(V, 1))
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error)
-    assert again.state.epochs == 1
+    for told in (again.args, (again.epoch, again.step, again.params, again.state)):
+        epoch, step, params, state = told
+        assert (epoch, step, state.epochs) == (2, 3, 1)
+        assert same_bits(params, P)
+        assert same_bits(state.velocity, V)
 
 
 @pytest.mark.parametrize("arranged", [np.asfortranarray, lambda x: x[::-1]])
@@ -264,6 +298,7 @@ BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
     (lambda: train(P, (X[:0], Y[:0]), CFG), "x must hold at least one example"),
     (lambda: train(P, (X > 0, Y), CFG), "x must hold real numbers, got dtype bool"),
     (lambda: train(P, X, CFG), "data must be a pair (x, y), got ndarray"),  # type: ignore[arg-type]
+    (lambda: train(P, (X, Y, Y), CFG), "data must be a pair (x, y), got tuple"),  # type: ignore[arg-type]
     (lambda: train({}, (X, Y), CFG), "params must have the keys W1, b1, ..., WL, bL, got []"),
     (
         lambda: train(P, (X, Y), CFG, validation=(X[:, 1:], Y)),
@@ -281,6 +316,10 @@ BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
     (
         lambda: train({name: p + 0j for name, p in P.items()}, (X, Y), CFG),
         "params must be real to be trained, W1 has dtype complex128",
+    ),
+    (
+        lambda: train(P, (X, Y), CFG, state=State({name: v - np.inf for name, v in V.items()}, 0)),
+        "velocity must be finite, got NaN or infinity",
     ),
     (
         lambda: train(P, (X, Y), CFG, state=State(V, -1)),

@@ -33,7 +33,7 @@ def batches(rows: Sequence[int], size: int) -> Iterator[Any]:
 
 def as_input(params: Params, x: Array, input_scale: float) -> Array:
     """Convert integer examples to the dtype of the parameters, scaled; leave others as they are."""
-    xp = array_namespace(params["W1"], x)
+    xp = array_namespace(x)
     if xp.isdtype(x.dtype, "integral"):
         return xp.astype(x, params["W1"].dtype) * input_scale
     return x

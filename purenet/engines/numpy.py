@@ -64,7 +64,7 @@ class NumpyEngine:
         widths = [self.x.shape[1]] + [params[f"b{k}"].size for k in range(1, self.depth + 1)]
         self.raw = np.empty((rows, widths[0]), self.x.dtype)
         self.a = [np.empty((rows, width), dtype) for width in widths]
-        self.delta = [np.empty((rows, width), dtype) for width in widths[:-1]]
+        self.delta = [np.empty((rows, width), dtype) for width in widths[1:-1]]
         self.ones = np.ones(rows, dtype)
 
     def run(self, rows: Sequence[int]) -> list[float]:
@@ -111,7 +111,7 @@ class NumpyEngine:
             np.matmul(a[k - 1].T, delta, out=grads[f"W{k}"])
             np.matmul(self.ones[:n], delta, out=grads[f"b{k}"])
             if k > 1:
-                delta = np.matmul(delta, params[f"W{k}"].T, out=self.delta[k - 1][:n])
+                delta = np.matmul(delta, params[f"W{k}"].T, out=self.delta[k - 2][:n])
                 kernels.mask(delta, a[k - 1])
         return float(loss)
 
@@ -124,7 +124,7 @@ class NumpyEngine:
             raw = np.take(self.x, rows, axis=0, out=self.raw[: len(rows)], mode="clip")
         else:  # of which `take` would first copy the whole
             raw = self.x[rows]
-        np.copyto(out, raw, casting="unsafe")
+        np.copyto(out, raw)
         if raw.dtype.kind != "f":
             out *= self.number(self.cfg.input_scale)
         return self.y[rows].astype(np.intp)
@@ -141,6 +141,9 @@ class NumpyEngine:
 
 def _views(row: Array, params: Params) -> Params:
     """Return views of a vector, by name and in the shapes of the parameters, weights first."""
-    names = sorted(params, key=lambda name: params[name].ndim, reverse=True)
-    pieces = np.split(row, np.cumsum([params[name].size for name in names])[:-1])
-    return {n: piece.reshape(params[n].shape) for n, piece in zip(names, pieces, strict=True)}
+    views, start = {}, 0
+    for name in sorted(params, key=lambda name: params[name].ndim, reverse=True):
+        p = params[name]
+        views[name] = row[start : start + p.size].reshape(p.shape)
+        start += p.size
+    return views

@@ -42,7 +42,7 @@ class PureEngine:
         for batch in batches(rows, cfg.batch_size or len(rows)):
             index = xp.asarray(batch, device=device(self.x))
             x = as_input(self.params, xp.take(self.x, index, axis=0), cfg.input_scale)
-            value, grads = backward(self.params, x, xp.take(self.y, index, axis=0), l2=cfg.l2)
+            value, grads = backward(self.params, x, xp.take(self.y, index), l2=cfg.l2)
             losses.append(float(value))
             if not math.isfinite(losses[-1]):
                 break

@@ -79,16 +79,46 @@ def test_snapshot_is_not_written_by_later_steps() -> None:
     assert all((a == b).all() for a, b in zip(before, after, strict=True))
 
 
+@pytest.mark.parametrize("kernels", [plain, fused], ids=["plain", "fused"])
 @pytest.mark.parametrize("batch_size", [16, 4096, None])
-def test_a_step_allocates_next_to_nothing(batch_size: int | None) -> None:
+def test_a_step_allocates_next_to_nothing(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int | None, kernels: Any
+) -> None:
     """After the first epoch, memory in use never grows by more than some small arrays."""
     import tracemalloc
 
+    monkeypatch.setattr(numpy_engine, "_kernels", lambda _: kernels)
     params, x, y = problem(200, 100, 10, n=5000, dtype=np.float32)
     engine = NumpyEngine(params, init_velocity(params), x, y, Config(batch_size=batch_size))
-    engine.run(range(5000))
+    orders: list[Any] = [range(5000), np.random.default_rng(0).permutation(5000)]
+    for order in orders:
+        engine.run(order)
+        tracemalloc.start()
+        engine.run(order)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 300_000  # a chunk of x takes 819,200 bytes; masks of a chunk take 102,400
+
+
+@pytest.mark.parametrize(("batch_size", "rows"), [(16, 16), (4096, 1024), (None, 1024)])
+def test_memory_is_four_vectors_of_parameters_and_one_chunk(
+    batch_size: int | None, rows: int
+) -> None:
+    """Velocity, gradient, parameters and scratch; raw examples, activations and a delta of rows."""
+    import tracemalloc
+
+    params, x, y = problem(200, 100, 10, n=5000, dtype=np.float32)
+    NumpyEngine(params, init_velocity(params), x, y, Config())  # has Numba compile
     tracemalloc.start()
-    engine.run(range(5000))
-    peak = tracemalloc.get_traced_memory()[1]
+    _engine = NumpyEngine(params, init_velocity(params), x, y, Config(batch_size=batch_size))
+    taken = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert peak < 300_000  # a chunk of x takes 819,200 bytes; masks of a chunk take 102,400
+    numbers = 4 * (201 * 100 + 101 * 10) + rows * (200 + (200 + 100 + 10) + 100 + 1)
+    assert taken < 4 * numbers + 20_000  # the objects of the arrays take some of that
+
+
+def test_engine_has_numba_work_on_its_types() -> None:
+    """Numba's functions run on float32 and float64, NumPy's on other floating-point numbers."""
+    for dtype, expected in ((np.float32, fused), (np.float64, fused), (np.longdouble, plain)):
+        params, x, y = problem(4, 3, 2, dtype=dtype)
+        assert NumpyEngine(params, init_velocity(params), x, y, Config()).kernels is expected
