@@ -20,8 +20,8 @@ TABLE = Path(__file__).parents[2] / "docs" / "mutants.md"
 
 @pytest.mark.parametrize("law", LAWS)
 def test_purenet_obeys(law: str) -> None:
-    """Each law holds, on as many examples as the profile says."""
-    check(Implementation(), law, max_examples=settings().max_examples)
+    """Each law holds, on half as many examples as the profile says: there are many laws."""
+    check(Implementation(), law, max_examples=settings().max_examples // 2)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.mistake)
