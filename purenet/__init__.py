@@ -2,16 +2,15 @@
 
 from purenet import datasets
 from purenet.config import REPORT, Config
-from purenet.network import accuracy, backward, forward, init, loss, predict, predict_proba
+from purenet.inference import Evaluation, accuracy, evaluate, predict, predict_proba
+from purenet.network import backward, forward, init, loss
 from purenet.optim import init_velocity, momentum_step
 from purenet.training import (
     DivergenceError,
     Epoch,
-    Evaluation,
     State,
     TrainResult,
     epochs,
-    evaluate,
     train,
 )
 

@@ -15,10 +15,13 @@ from array_api_compat import array_namespace
 
 Array: TypeAlias = Any  # an array of any library that follows the array API standard
 Params: TypeAlias = dict[str, Array]
+Data: TypeAlias = tuple[Array, Array]
 
 __all__ = [
     "Array",
+    "Data",
     "Params",
+    "data",
     "example_shape",
     "examples",
     "integer",
@@ -110,6 +113,19 @@ def labels(params: Params, y: Array, n: int) -> None:
     for extreme in (known(xp.min(y), int), known(xp.max(y), int)):
         if extreme is not None and not 0 <= extreme < classes:
             raise ValueError(f"y must hold labels from 0 to {classes - 1}, got {extreme}")
+
+
+def data(params: Params, pair: Data) -> Data:
+    """Return x and y, refusing what does not fit a real network; values of x are not looked at."""
+    xp, _ = network(params)
+    if xp.isdtype(params["W1"].dtype, "complex floating"):
+        raise ValueError(f"params must be real to be trained, W1 has dtype {params['W1'].dtype}")
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise ValueError(f"data must be a pair (x, y), got {type(pair).__name__}")
+    x, y = pair
+    example_shape(params, x)
+    labels(params, y, x.shape[0])
+    return x, y
 
 
 def matching(params: Params, **others: Params) -> None:

@@ -18,11 +18,11 @@ import numpy as np
 from tqdm import tqdm
 
 import purenet
-from purenet import REPORT, Config, checkpoint, datasets, images
-from purenet._checks import Params
-from purenet.network import _log_softmax
+from purenet import REPORT, Config, _checks, checkpoint, datasets, images, inference
+from purenet._checks import Data, Params
+from purenet.engines import as_input
 from purenet.runs import Run, model_file
-from purenet.training import Data, Epoch, forward_in_chunks
+from purenet.training import Epoch
 
 __all__ = ["main"]
 
@@ -152,7 +152,7 @@ def _predict(args: argparse.Namespace) -> None:
     params, cfg = checkpoint.load(model_file(args.model))
     for path in args.images:
         x = images.read(path, params["W1"].shape[0], invert=args.invert)
-        p = np.exp(_log_softmax(forward_in_chunks(params, x, cfg)))
+        p = purenet.predict_proba(params, as_input(params, x, cfg.input_scale))
         for i, row in enumerate(p):
             name = path if len(p) == 1 else f"{path}[{i}]"
             print(f"{name}: {row.argmax()} {row.max():.1%}")
@@ -161,11 +161,12 @@ def _predict(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     params, cfg = checkpoint.load(model_file(args.model))
     _, (x, y) = datasets.load(args.data)
-    loss, accuracy = purenet.evaluate(params, (x, y), cfg)
-    predicted = forward_in_chunks(params, x, cfg).argmax(axis=1)
+    _checks.data(params, (x, y))
+    logits = inference.logits(params, x, cfg.input_scale)
+    loss, accuracy = inference.of_logits(params, logits, y, cfg.l2)
     classes = len(params[f"b{len(params) // 2}"])
     confusion = np.zeros((classes, classes), int)
-    np.add.at(confusion, (y, predicted), 1)
+    np.add.at(confusion, (y, logits.argmax(axis=1)), 1)
     print(f"{len(x):,} test examples: loss {loss:.4f}, accuracy {accuracy:.2%}")
     width = max(len(str(confusion.max())), len(str(classes))) + 2
     print("rows: label, columns: prediction")

@@ -16,7 +16,7 @@ from array_api_compat import array_namespace, device
 from purenet import _checks
 from purenet._checks import Array, Params
 
-__all__ = ["accuracy", "backward", "forward", "init", "loss", "predict", "predict_proba"]
+__all__ = ["backward", "forward", "init", "loss"]
 
 
 def init(
@@ -220,94 +220,3 @@ def backward(params: Params, x: Array, y: Array, *, l2: float = 0.0) -> tuple[Ar
         if k > 1:
             delta = xp.where(a[k - 1] > 0, delta @ W.T, 0)  # δ_{k-1} = (δ_k W_kᵀ) ⊙ [z_{k-1} > 0]
     return value, grads
-
-
-def predict_proba(params: Params, x: Array) -> Array:
-    """Compute the probabilities softmax(z_L).
-
-    Parameters
-    ----------
-    params : dict of array
-        W1, b1, ..., WL, bL, all of one floating-point dtype.
-    x : array, shape (batch, features)
-        Finite real numbers.
-
-    Returns
-    -------
-    array, shape (batch, classes)
-        Rows that sum to 1, in the dtype of the parameters.
-
-    Raises
-    ------
-    ValueError
-        Keys, shapes, dtypes or values that are not as above.
-
-    Examples
-    --------
-    >>> predict_proba({"W1": np.zeros((3, 2)), "b1": np.zeros(2)}, np.ones((1, 3)))
-    array([[0.5, 0.5]])
-    """
-    logits = forward(params, x)
-    return array_namespace(logits).exp(_log_softmax(logits))
-
-
-def predict(params: Params, x: Array) -> Array:
-    """Choose the most probable class of each example: argmax_j z_L,ij.
-
-    Parameters
-    ----------
-    params : dict of array
-        W1, b1, ..., WL, bL, all of one floating-point dtype.
-    x : array, shape (batch, features)
-        Finite real numbers.
-
-    Returns
-    -------
-    array, shape (batch,)
-        Integer labels; the first of equals.
-
-    Raises
-    ------
-    ValueError
-        Keys, shapes, dtypes or values that are not as above.
-
-    Examples
-    --------
-    >>> predict({"W1": np.eye(3), "b1": np.zeros(3)}, np.array([[0.1, 0.7, 0.2]]))
-    array([1])
-    """
-    logits = forward(params, x)
-    return array_namespace(logits).argmax(logits, axis=1)
-
-
-def accuracy(params: Params, x: Array, y: Array) -> Array:
-    """Compute the fraction of examples that `predict` gives their label.
-
-    Parameters
-    ----------
-    params : dict of array
-        W1, b1, ..., WL, bL, all of one floating-point dtype.
-    x : array, shape (batch, features)
-        Finite real numbers.
-    y : array, shape (batch,)
-        Integer labels, from 0 to classes - 1.
-
-    Returns
-    -------
-    scalar array
-        From 0 to 1, in the dtype of the parameters.
-
-    Raises
-    ------
-    ValueError
-        Keys, shapes, dtypes, labels or values that are not as above.
-
-    Examples
-    --------
-    >>> print(accuracy({"W1": np.eye(2), "b1": np.zeros(2)}, np.eye(2), np.array([0, 0])))
-    0.5
-    """
-    logits = forward(params, x)
-    _checks.labels(params, y, logits.shape[0])
-    xp = array_namespace(logits)
-    return xp.mean(xp.astype(xp.argmax(logits, axis=1) == y, logits.dtype))

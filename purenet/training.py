@@ -9,26 +9,22 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from purenet import _checks
-from purenet._checks import Array, Params
+from purenet._checks import Array, Data, Params
 from purenet.config import Config
-from purenet.engines import CHUNK, Engine, as_input, batches, copy
+from purenet.engines import CHUNK, Engine, batches, copy
 from purenet.engines.numpy import NumpyEngine
 from purenet.engines.pure import PureEngine
-from purenet.network import _loss_and_delta, forward
+from purenet.inference import evaluate
 from purenet.optim import init_velocity
 
 __all__ = [
     "DivergenceError",
     "Epoch",
-    "Evaluation",
     "State",
     "TrainResult",
     "epochs",
-    "evaluate",
     "train",
 ]
-
-Data = tuple[Array, Array]
 
 
 class State(NamedTuple):
@@ -84,21 +80,6 @@ class TrainResult(NamedTuple):
     params: Params
     state: State
     history: list[dict[str, float]]
-
-
-class Evaluation(NamedTuple):
-    """Figures of a network on some data.
-
-    Parameters
-    ----------
-    loss : float
-        The objective, in nats per example, with the penalty.
-    accuracy : float
-        Fraction of examples predicted as their labels.
-    """
-
-    loss: float
-    accuracy: float
 
 
 class DivergenceError(ArithmeticError):
@@ -171,7 +152,7 @@ def epochs(
     >>> record.epoch < 100
     True
     """
-    x, y = _checked(params, data)
+    x, y = _checks.data(params, data)
     velocity, done = _start(params, state, cfg)
     make = NumpyEngine if is_numpy_array(params["W1"]) else PureEngine
     return _epochs(make(params, velocity, x, y, cfg), x, cfg, done)
@@ -189,8 +170,8 @@ def _epochs(engine: Engine, x: Array, cfg: Config, done: int) -> Iterator[Epoch]
         loss = sum(map(operator.mul, losses, sizes)) / n
         ended, velocity = engine.snapshot()
         if not (math.isfinite(loss) and _all_finite(ended)):
-            for rows in _chunks(x):
-                _checks.examples(params, rows)  # data that is not finite is not divergence
+            for start in range(0, n, CHUNK):  # data that is not finite is not divergence
+                _checks.examples(params, x[start : min(start + CHUNK, n), ...])
             raise DivergenceError(e + 1, len(losses), params, state)
         params, state = ended, State(velocity, e + 1)
         yield Epoch(e + 1, loss, params, state)
@@ -245,7 +226,7 @@ def train(
     1.0
     """
     if validation is not None:
-        _checked(params, validation)
+        _checks.data(params, validation)
     records = epochs(params, data, cfg, state=state)
     velocity, done = _start(params, state, cfg)
     trained, ended = copy(params), State(copy(velocity), done)
@@ -256,68 +237,6 @@ def train(
             figures["val_loss"], figures["val_accuracy"] = evaluate(trained, validation, cfg)
         history.append(figures)
     return TrainResult(trained, ended, history)
-
-
-def evaluate(params: Params, data: Data, cfg: Config) -> Evaluation:
-    """Compute `loss`, with the penalty, and `accuracy` on data of any size, chunk by chunk.
-
-    Parameters
-    ----------
-    params : dict of array
-        W1, b1, ..., WL, bL.
-    data : (array, array)
-        As for `epochs`.
-    cfg : Config
-        Where ``l2`` and ``input_scale`` are read.
-
-    Returns
-    -------
-    Evaluation
-        ``loss`` and ``accuracy``, as Python floats.
-
-    Raises
-    ------
-    ValueError
-        Arguments that are not as above.
-
-    Examples
-    --------
-    >>> from purenet import Config
-    >>> evaluate({"W1": np.eye(2), "b1": np.zeros(2)}, (np.eye(2), np.array([0, 0])), Config(l2=0))
-    Evaluation(loss=0.8132616875182228, accuracy=0.5)
-    """
-    x, y = _checked(params, data)
-    logits = forward_in_chunks(params, x, cfg)
-    xp = array_namespace(logits)
-    hits = xp.argmax(logits, axis=1) == y
-    return Evaluation(
-        float(_loss_and_delta(params, logits, y, cfg.l2)[0]),
-        float(xp.count_nonzero(hits)) / x.shape[0],
-    )
-
-
-def forward_in_chunks(params: Params, x: Array, cfg: Config) -> Array:
-    """Compute the logits of data of any size; integer x is scaled as in training."""
-    chunks = [forward(params, as_input(params, rows, cfg.input_scale)) for rows in _chunks(x)]
-    return array_namespace(*chunks).concat(chunks)
-
-
-def _chunks(x: Array) -> Iterator[Array]:
-    n = x.shape[0]
-    return (x[start : min(start + CHUNK, n), ...] for start in range(0, n, CHUNK))
-
-
-def _checked(params: Params, data: Data) -> Data:
-    """Return x and y, refusing what does not fit the network; values of x are not looked at."""
-    xp, _ = _checks.network(params)
-    if xp.isdtype(params["W1"].dtype, "complex floating"):
-        raise ValueError(f"params must be real to be trained, W1 has dtype {params['W1'].dtype}")
-    if not isinstance(data, tuple | list) or len(data) != 2:
-        raise ValueError(f"data must be a pair (x, y), got {type(data).__name__}")
-    x, y = data
-    _checks.example_shape(params, x)
-    _checks.labels(params, y, x.shape[0])
-    return x, y
 
 
 def _start(params: Params, state: State | None, cfg: Config) -> State:
