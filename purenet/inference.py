@@ -13,7 +13,7 @@ from purenet.config import Config
 from purenet.engines import CHUNK, as_input
 from purenet.network import _log_softmax, _loss_and_delta, forward
 
-__all__ = ["Evaluation", "accuracy", "evaluate", "logits", "of_logits", "predict", "predict_proba"]
+__all__ = ["Evaluation", "accuracy", "evaluate", "predict", "predict_proba"]
 
 
 class Evaluation(NamedTuple):
