@@ -2,8 +2,8 @@
 
 Velocity, gradient and parameters are the rows of one matrix, weights before biases, so that the
 update is a few calls whatever the depth. The gradient is additive: a batch larger than a chunk is
-summed over chunks, and full batch needs the memory of one chunk. What lies between the matrix
-products is done by Numba where it is installed, else by NumPy.
+summed over chunks, and full batch needs the memory of one chunk. What a step is made of is done by
+SciPy's BLAS and Numba where they are installed, else by NumPy.
 """
 
 import math
@@ -14,13 +14,13 @@ import numpy as np
 
 from purenet._checks import Array, Params
 from purenet.config import Config
-from purenet.engines import CHUNK, batches, plain
+from purenet.engines import CHUNK, batches, copy, plain
 
 __all__ = ["NumpyEngine"]
 
 
 def _kernels(dtype: Any) -> Any:
-    """Return the module of the functions between the products."""
+    """Return the module of the functions that a step is made of."""
     try:
         from purenet.engines import fused  # noqa: PLC0415  # optional, and slow to import
     except ImportError:
@@ -47,25 +47,29 @@ class NumpyEngine:
 
     def __init__(self, params: Params, velocity: Params, x: Array, y: Array, cfg: Config) -> None:
         self.x, self.y, self.cfg = np.asarray(x), np.asarray(y), cfg
-        self.names, self.depth = list(params), len(params) // 2
-        self.number = dtype = params["W1"].dtype.type
-        self.kernels = _kernels(dtype)
+        self.depth, dtype = len(params) // 2, params["W1"].dtype
+        self.number, self.kernels = dtype.type, _kernels(dtype)
+        self.scale = self.number(cfg.input_scale)
 
         size = sum(p.size for p in params.values())
-        self.weights = sum(p.size for p in params.values() if p.ndim == 2)
-        self.state, self.scratch = np.empty((3, size), dtype), np.empty(size, dtype)
-        self.velocity, self.grads, self.params = (_views(row, params) for row in self.state)
-        self.chunk_grads = _views(self.scratch, params)
+        weights = sum(p.size for p in params.values() if p.ndim == 2)
+        self.state = np.zeros((len(self.kernels.ROWS), size), dtype)
+        rows = dict(zip(self.kernels.ROWS, self.state, strict=True))
+        self.velocity, self.params = (_views(rows[row], params) for row in ("velocity", "params"))
         for name in params:
             self.velocity[name][...], self.params[name][...] = velocity[name], params[name]
-        self.squares: float = self.kernels.squares(self.state[2, : self.weights])
+        self.sums = _views(rows.get("sums", rows["velocity"]), params)
+        self.scratch = rows.get("scratch")
+        # Where gradients are summed in the velocity's own row, it is first multiplied by β.
+        self.beta = 0.0 if "sums" in rows else cfg.momentum
+        self.weights, self.biases = self.state[:, :weights], self.state[:, weights:]
+        self.squares: float = self.kernels.squares(rows["params"][:weights])
 
-        rows = min(cfg.batch_size or len(x), CHUNK)
+        n = min(cfg.batch_size or len(x), CHUNK)
         widths = [self.x.shape[1]] + [params[f"b{k}"].size for k in range(1, self.depth + 1)]
-        self.raw = np.empty((rows, widths[0]), self.x.dtype)
-        self.a = [np.empty((rows, width), dtype) for width in widths]
-        self.delta = [np.empty((rows, width), dtype) for width in widths[1:-1]]
-        self.ones = np.ones(rows, dtype)
+        self.raw = np.empty((n, widths[0]), self.x.dtype)
+        self.a = [np.empty((n, width), dtype) for width in widths]
+        self.delta = [np.empty((n, width), dtype) for width in widths[1:-1]]
 
     def run(self, rows: Sequence[int]) -> list[float]:
         """Train on batches of these rows; see `Engine`."""
@@ -80,39 +84,33 @@ class NumpyEngine:
 
     def snapshot(self) -> tuple[Params, Params]:
         """Return copies of parameters and velocity."""
-        return (
-            {name: self.params[name].copy() for name in self.names},
-            {name: self.velocity[name].copy() for name in self.names},
-        )
+        return copy(self.params), copy(self.velocity)
 
     def _backward(self, batch: Any) -> float:
-        """Return the loss, and leave (1 - β) times the gradient of its data part in its row."""
+        """Return the loss; add (1 - β) times the gradient of its data part to its sums."""
+        # Multiplied into the delta of the logits, 1 - β costs nothing.
         factor, total = self.number((1 - self.cfg.momentum) / len(batch)), 0.0
         for later, rows in enumerate(batches(batch, CHUNK)):
-            total += self._chunk(rows, factor, self.chunk_grads if later else self.grads)
-            if later:
-                self.state[1] += self.scratch
+            total += self._chunk(rows, factor, 1.0 if later else self.beta)
         return total / len(batch) + 0.5 * self.cfg.l2 * self.squares
 
-    def _chunk(self, rows: Any, factor: Any, grads: Params) -> float:
-        """Return the summed cross-entropy of some rows, and write factor times its gradient."""
-        n, params, kernels = len(rows), self.params, self.kernels
-        a = [buffer[:n] for buffer in self.a]
+    def _chunk(self, rows: Any, factor: Any, beta: float) -> float:
+        """Return the summed cross-entropy of rows, and add factor times its gradient to β sums."""
+        n, kernels, params, sums = len(rows), self.kernels, self.params, self.sums
+        a, deltas = [buffer[:n] for buffer in self.a], [buffer[:n] for buffer in self.delta]
         y = self._load(rows, a[0])
         for k in range(1, self.depth + 1):
-            np.matmul(a[k - 1], params[f"W{k}"], out=a[k])
+            kernels.product(a[k - 1], params[f"W{k}"], a[k])
             if k < self.depth:
                 kernels.bias_relu(a[k], params[f"b{k}"])
-        logits = a[-1]
-        logits += params[f"b{self.depth}"]
-        loss = kernels.softmax_minus_labels(logits, y, factor)
-        delta = logits
+        b, sum_b, delta = params[f"b{self.depth}"], sums[f"b{self.depth}"], a[-1]
+        loss = kernels.softmax_minus_labels(delta, b, y, factor, sum_b, beta)
         for k in range(self.depth, 0, -1):
-            np.matmul(a[k - 1].T, delta, out=grads[f"W{k}"])
-            np.matmul(self.ones[:n], delta, out=grads[f"b{k}"])
+            kernels.accumulate(a[k - 1], delta, sums[f"W{k}"], beta, self.scratch)
             if k > 1:
-                delta = np.matmul(delta, params[f"W{k}"].T, out=self.delta[k - 2][:n])
-                kernels.mask(delta, a[k - 1])
+                later, delta = delta, deltas[k - 2]
+                kernels.product(later, params[f"W{k}"].T, delta)
+                kernels.mask(delta, a[k - 1], sums[f"b{k - 1}"], beta)
         return float(loss)
 
     def _load(self, rows: Any, out: Array) -> Array:
@@ -124,24 +122,24 @@ class NumpyEngine:
             raw = np.take(self.x, rows, axis=0, out=self.raw[: len(rows)], mode="clip")
         else:  # of which `take` would first copy the whole
             raw = self.x[rows]
-        np.copyto(out, raw)
-        if raw.dtype.kind != "f":
-            out *= self.number(self.cfg.input_scale)
+        if raw.dtype.kind == "f":
+            np.copyto(out, raw)
+        else:
+            self.kernels.scaled(raw, self.scale, out)
         return self.y[rows].astype(np.intp)
 
     def _step(self) -> None:
         """Take v ← β v + (1 - β) g and p ← p - η v; the penalty's part of g is added here."""
-        cfg, weights, biases = self.cfg, slice(self.weights), slice(self.weights, None)
-        beta, eta = self.number(cfg.momentum), self.number(cfg.learning_rate)
-        decay = self.number((1 - cfg.momentum) * cfg.l2)
-        update, state, scratch = self.kernels.update, self.state, self.scratch
-        self.squares = update(state[:, weights], scratch[weights], beta, decay, eta)
-        update(state[:, biases], scratch[biases], beta, self.number(0), eta)
+        update, cfg = self.kernels.update, self.cfg
+        self.squares = update(
+            self.weights, cfg.momentum, (1 - cfg.momentum) * cfg.l2, cfg.learning_rate
+        )
+        update(self.biases, cfg.momentum, 0.0, cfg.learning_rate)
 
 
 def _views(row: Array, params: Params) -> Params:
-    """Return views of a vector, by name and in the shapes of the parameters, weights first."""
-    views, start = {}, 0
+    """Return views of a vector, in the names, order and shapes of the parameters, weights first."""
+    views, start = dict(params), 0
     for name in sorted(params, key=lambda name: params[name].ndim, reverse=True):
         p = params[name]
         views[name] = row[start : start + p.size].reshape(p.shape)

@@ -1,4 +1,4 @@
-"""What a training step does between its matrix products, by NumPy."""
+"""What a training step is made of, by NumPy."""
 
 from typing import Any
 
@@ -6,7 +6,38 @@ import numpy as np
 
 from purenet._checks import Array
 
-__all__ = ["bias_relu", "mask", "softmax_minus_labels", "squares", "update"]
+__all__ = [
+    "ROWS",
+    "accumulate",
+    "bias_relu",
+    "mask",
+    "product",
+    "scaled",
+    "softmax_minus_labels",
+    "squares",
+    "update",
+]
+
+ROWS = "velocity", "sums", "params", "scratch"
+
+
+def scaled(raw: Array, scale: Any, out: Array) -> None:
+    """Write scale · raw."""
+    np.copyto(out, raw)
+    out *= scale
+
+
+def product(a: Array, b: Array, out: Array) -> None:
+    """Compute out ← a b."""
+    np.matmul(a, b, out=out)
+
+
+def accumulate(a: Array, delta: Array, total: Array, beta: float, scratch: Array) -> None:
+    """Compute total ← beta total + aᵀ δ, where beta is 0 or 1."""
+    grad = scratch[: total.size].reshape(total.shape) if beta else total
+    np.matmul(a.T, delta, out=grad)
+    if beta:
+        total += grad
 
 
 def bias_relu(z: Array, b: Array) -> None:
@@ -15,32 +46,42 @@ def bias_relu(z: Array, b: Array) -> None:
     np.maximum(z, 0, out=z)
 
 
-def mask(delta: Array, a: Array) -> None:
-    """Turn δ into δ ⊙ [a > 0]."""
+def mask(delta: Array, a: Array, total: Array, beta: Any) -> None:
+    """Turn δ into δ ⊙ [a > 0], and total into beta total + Σ_i δ_i."""
     delta *= a > 0
+    total *= beta
+    total += delta.sum(axis=0)
 
 
-def softmax_minus_labels(z: Array, y: Array, factor: Any) -> float:
-    """Turn logits z into factor · (softmax(z) - t), and return the sum of their cross-entropies."""
+def softmax_minus_labels(
+    z: Array, b: Array, y: Array, factor: Any, total: Array, beta: Any
+) -> float:
+    """Turn z into δ = factor · (softmax(z + b) - t), and total into beta total + Σ_i δ_i.
+
+    Return the sum of the cross-entropies.
+    """
     index = np.arange(len(y))
+    z += b
     z -= z.max(axis=1, keepdims=True)
-    of_labels = z[index, y]
+    of_labels = z[index, y].sum()
     np.exp(z, out=z)
-    total = z.sum(axis=1, keepdims=True)
-    z *= factor / total
+    row = z.sum(axis=1, keepdims=True)
+    z *= factor / row
     z[index, y] -= factor
-    return float(np.log(total).sum() - of_labels.sum())
+    total *= beta
+    total += z.sum(axis=0)
+    return float(np.log(row).sum() - of_labels)
 
 
-def update(state: Array, scratch: Array, momentum: Any, decay: Any, rate: Any) -> float:
-    """Turn rows v, g, p of state into v ← β v + g + decay p and p ← p - η v; return the new Σ p².
+def update(state: Array, momentum: float, decay: float, rate: float) -> float:
+    """Turn rows v, g, p into v ← β v + g + decay p and p ← p - η v; return the new Σ p².
 
     One product of the three coefficients with the three rows reads them once.
     """
-    v, _, p = state
-    np.matmul(np.array([momentum, 1, decay], state.dtype), state, out=scratch)
+    v, _, p, scratch = state
+    np.matmul(np.array([momentum, 1, decay], state.dtype), state[:3], out=scratch)
     v[:] = scratch
-    scratch *= rate
+    scratch *= scratch.dtype.type(rate)
     p -= scratch
     return squares(p)
 

@@ -101,24 +101,26 @@ def test_a_step_allocates_next_to_nothing(
 
 
 @pytest.mark.parametrize(("batch_size", "rows"), [(16, 16), (4096, 1024), (None, 1024)])
-def test_memory_is_four_vectors_of_parameters_and_one_chunk(
-    batch_size: int | None, rows: int
+@pytest.mark.parametrize(("kernels", "vectors"), [(plain, 4), (fused, 2)], ids=["plain", "fused"])
+def test_memory_is_some_vectors_of_parameters_and_one_chunk(
+    monkeypatch: pytest.MonkeyPatch, kernels: Any, vectors: int, batch_size: int | None, rows: int
 ) -> None:
-    """Velocity, gradient, parameters and scratch; raw examples, activations and a delta of rows."""
+    """Velocity and parameters, plain: gradient and scratch; raw examples, activations, deltas."""
     import tracemalloc
 
+    monkeypatch.setattr(numpy_engine, "_kernels", lambda _: kernels)
     params, x, y = problem(200, 100, 10, n=5000, dtype=np.float32)
     NumpyEngine(params, init_velocity(params), x, y, Config())  # has Numba compile
     tracemalloc.start()
     _engine = NumpyEngine(params, init_velocity(params), x, y, Config(batch_size=batch_size))
     taken = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    numbers = 4 * (201 * 100 + 101 * 10) + rows * (200 + (200 + 100 + 10) + 100 + 1)
+    numbers = vectors * (201 * 100 + 101 * 10) + rows * (200 + (200 + 100 + 10) + 100)
     assert taken < 4 * numbers + 20_000  # the objects of the arrays take some of that
 
 
-def test_engine_has_numba_work_on_its_types() -> None:
-    """Numba's functions run on float32 and float64, NumPy's on other floating-point numbers."""
+def test_engine_has_blas_and_numba_work_on_their_types() -> None:
+    """SciPy's BLAS and Numba run on float32 and float64, NumPy on other floating-point numbers."""
     for dtype, expected in ((np.float32, fused), (np.float64, fused), (np.longdouble, plain)):
         params, x, y = problem(4, 3, 2, dtype=dtype)
         assert NumpyEngine(params, init_velocity(params), x, y, Config()).kernels is expected
