@@ -104,9 +104,17 @@ def _activations(params: Params, x: Array) -> list[Array]:
     a = [_checks.examples(params, x)]
     for k in range(1, depth + 1):
         z = a[-1] @ params[f"W{k}"] + params[f"b{k}"]  # z_k = a_{k-1} W_k + b_k
-        # Written so that NaN stays NaN, and ReLU'(0) = 0 under automatic differentiation.
-        a.append(xp.where(z <= 0, 0, z) if k < depth else z)  # a_k = max(z_k, 0)
+        a.append(z * _positive(z) if k < depth else z)  # a_k = z_k ⊙ [z_k > 0]
     return a
+
+
+def _positive(z: Array) -> Array:
+    """Return [z > 0] as numbers.
+
+    A product with them has no branches, NaN stays NaN, and ReLU'(0) = 0 under automatic
+    differentiation.
+    """
+    return array_namespace(z).astype(z > 0, z.dtype)
 
 
 def loss(params: Params, x: Array, y: Array, *, l2: float = 0.0) -> Array:
@@ -163,7 +171,8 @@ def _loss_and_delta(params: Params, logits: Array, y: Array, l2: float) -> tuple
     t = xp.astype(y, index.dtype)[:, None] == index
     value = -xp.mean(xp.sum(xp.where(t, log_p, 0), axis=1))
     for k in range(1, len(params) // 2 + 1):
-        value = value + 0.5 * l2 * xp.sum(params[f"W{k}"] * params[f"W{k}"])
+        w = xp.reshape(params[f"W{k}"], (-1,))
+        value = value + 0.5 * l2 * (w @ w)
     return value, (xp.exp(log_p) - xp.astype(t, log_p.dtype)) / n
 
 
@@ -218,5 +227,5 @@ def backward(params: Params, x: Array, y: Array, *, l2: float = 0.0) -> tuple[Ar
         grads[f"W{k}"] = a[k - 1].T @ delta + l2 * W  # ∂J/∂W_k = a_{k-1}ᵀ δ_k + l2 W_k
         grads[f"b{k}"] = xp.sum(delta, axis=0)  # ∂J/∂b_k = Σ_i δ_k,i
         if k > 1:
-            delta = xp.where(a[k - 1] > 0, delta @ W.T, 0)  # δ_{k-1} = (δ_k W_kᵀ) ⊙ [z_{k-1} > 0]
+            delta = (delta @ W.T) * _positive(a[k - 1])  # δ_{k-1} = (δ_k W_kᵀ) ⊙ [z_{k-1} > 0]
     return value, grads

@@ -198,7 +198,7 @@ def train_with(
         x, y = data
         n = len(x)
         size = cfg.batch_size or n
-        velocity, done = state or (purenet.init_velocity(params), 0)
+        velocity, done, *_ = state or (purenet.init_velocity(params), 0)
         start = first_epoch(state) if state else 0
         params, velocity = ({k: p.copy() for k, p in one.items()} for one in (params, velocity))
         history = []
