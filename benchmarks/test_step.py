@@ -1,19 +1,46 @@
-"""Batch against mini-batch: one epoch of the report's network on MNIST, per batch size."""
+"""Batch against mini-batch: one step and one epoch of the report's network, per batch size."""
+
+from typing import Any
 
 import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from purenet import Config, datasets, init, init_velocity
+from benchmarks.contestants import Task
+from purenet import init_velocity
 from purenet.engines.numpy import NumpyEngine
 
+BATCH_SIZES = [1, 8, 32, 128, 512, 2048, 8192, None]
 
-@pytest.mark.parametrize("batch_size", [32, 128, 512, 2048, 8192, None])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_epoch(benchmark: BenchmarkFixture, batch_size: int | None, dtype: type) -> None:
-    (x, y), _ = datasets.mnist()
-    params = init([784, 200, 50, 10], dtype=dtype)
-    engine = NumpyEngine(params, init_velocity(params), x, y, Config(batch_size=batch_size))
-    rows = np.random.default_rng(0).permutation(len(x))
-    losses = benchmark.pedantic(engine.run, (rows,), rounds=3, warmup_rounds=1)  # type: ignore[no-untyped-call]
+
+def engine(task: Task) -> NumpyEngine:
+    params = task.params()
+    return NumpyEngine(params, init_velocity(params), *task.pixels(), task.cfg)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch_size", BATCH_SIZES)
+def test_step(benchmark: BenchmarkFixture, batch_size: int | None, dtype: str) -> None:
+    """Time one step on one batch."""
+    task = Task(dtype=dtype, batch_size=batch_size)
+    it, rows = engine(task), task.rows(0)[: batch_size or task.n]
+    rounds = 500 if len(rows) <= 512 else 10
+    losses = benchmark.pedantic(it.run, (rows,), rounds=rounds, warmup_rounds=3)  # type: ignore[no-untyped-call]
+    assert np.isfinite(losses).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch_size", BATCH_SIZES)
+def test_epoch(
+    benchmark: BenchmarkFixture, batch_size: int | None, dtype: str, *, quick: bool
+) -> None:
+    """Time an epoch over shuffled examples; with one example a batch, a tenth of an epoch."""
+    task = Task(dtype=dtype, batch_size=batch_size)
+    it, rows = engine(task), task.rows(0)
+    if batch_size == 1:
+        rows = rows[: len(rows) // 10]
+    benchmark.extra_info["examples"] = len(rows)
+    benchmark.extra_info["updates"] = -(-len(rows) // (batch_size or len(rows)))
+    rounds = 1 if quick else 3
+    losses: Any = benchmark.pedantic(it.run, (rows,), rounds=rounds, warmup_rounds=1)  # type: ignore[no-untyped-call]
     assert np.isfinite(losses).all()

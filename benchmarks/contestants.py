@@ -1,0 +1,194 @@
+"""The same training in several ways: a contestant is a function of a task.
+
+It returns two functions. One trains on rows of the data in their order and returns the mean loss;
+the other returns the parameters. All that can be prepared is prepared before.
+"""
+
+import mmap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from purenet import Config, backward, datasets, init, init_velocity, momentum_step
+from purenet.engines import CHUNK, batches
+from purenet.engines.numpy import NumpyEngine
+
+Params = dict[str, Any]
+Contestant = tuple[Callable[[Any], float], Callable[[], Params]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on the first n images of MNIST or on n rows of pixels in a file."""
+
+    sizes: Sequence[int] = (784, 200, 50, 10)
+    dtype: str = "float32"
+    batch_size: int | None = 128
+    n: int = 60_000
+    shuffle: bool = True
+    path: str = ""
+
+    @property
+    def cfg(self) -> Config:
+        """Return hyperparameters that suit the batch size."""
+        return Config(batch_size=self.batch_size)
+
+    @property
+    def layers(self) -> range:
+        """Return the numbers of the layers."""
+        return range(1, len(self.sizes))
+
+    def params(self) -> Params:
+        """Return the parameters that all start from."""
+        return init(self.sizes, dtype=np.dtype(self.dtype))
+
+    def pixels(self) -> tuple[Any, Any]:
+        """Return 8-bit images and labels."""
+        (x, y), _ = datasets.mnist()
+        return x[: self.n], y[: self.n]
+
+    def floats(self, dtype: str = "") -> tuple[Any, Any]:
+        """Return images in [0, 1], and labels."""
+        x, y = self.pixels()
+        return np.multiply(x, 1 / 255, dtype=np.dtype(dtype or self.dtype)), y.astype(np.int64)
+
+    def rows(self, epoch: int) -> Any:
+        """Return the order of an epoch: a permutation, or a range if there is no shuffling."""
+        if self.shuffle:
+            return np.random.Generator(np.random.PCG64([0, epoch])).permutation(self.n)
+        return range(self.n)
+
+    def batches(self, rows: Any) -> Iterator[Any]:
+        """Cut rows into batches: arrays of indices, or slices if there is no shuffling."""
+        for batch in batches(rows, self.batch_size or self.n):
+            yield slice(batch.start, batch.stop) if isinstance(batch, range) else batch
+
+    def mean(self, losses: Any) -> float:
+        """Return the mean of the losses of batches, weighted by their sizes."""
+        size = self.batch_size or self.n
+        sizes = [min(size, self.n - start) for start in range(0, self.n, size)]
+        return float(np.dot(np.asarray(losses, float), sizes) / self.n)
+
+
+def engine(task: Task) -> Contestant:
+    """`purenet.train` on NumPy arrays, on 8-bit pixels."""
+    params = task.params()
+    it = NumpyEngine(params, init_velocity(params), *task.pixels(), task.cfg)
+    return lambda rows: task.mean(it.run(rows)), lambda: it.snapshot()[0]
+
+
+def engine_on_file(task: Task) -> Contestant:
+    """Do the first 100,000 examples of the epoch, from a file that is memory-mapped."""
+    with open(task.path, "rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if task.shuffle:
+        mapped.madvise(mmap.MADV_RANDOM)  # or each row brings its neighbours from the disk
+    x = np.frombuffer(mapped, np.uint8).reshape(task.n, task.sizes[0])
+    params = task.params()
+    it = NumpyEngine(params, init_velocity(params), x, np.zeros(task.n, np.uint8), task.cfg)
+    return lambda rows: float(np.mean(it.run(rows[:100_000]))), dict
+
+
+def products(task: Task) -> Contestant:
+    """Only the matrix products of the same steps, in buffers made once: the floor."""
+    rng, dtype = np.random.default_rng(0), np.dtype(task.dtype)
+    size = task.batch_size or task.n
+    rows = min(size, CHUNK)
+    a, delta = ([rng.random((rows, width)).astype(dtype) for width in task.sizes] for _ in "ad")
+    weights = [task.params()[f"W{k}"] for k in task.layers]
+    grads = [w.copy() for w in weights]
+    chunks = [
+        min(rows, size - start, task.n - first - start)
+        for first in range(0, task.n, size)
+        for start in range(0, min(size, task.n - first), rows)
+    ]
+
+    def epoch(_: Any) -> float:
+        for n in chunks:
+            for k, w in enumerate(weights):
+                np.matmul(a[k][:n], w, out=delta[k + 1][:n])
+            for k in reversed(range(len(weights))):
+                np.matmul(a[k][:n].T, delta[k + 1][:n], out=grads[k])
+                if k:
+                    np.matmul(delta[k + 1][:n], weights[k].T, out=delta[k][:n])
+        return 0.0
+
+    return epoch, dict
+
+
+def gemm(task: Task) -> Contestant:
+    """Multiply two square matrices of 4096 rows: the machine's best."""
+    a, b, out = np.random.default_rng(0).random((3, 4096, 4096)).astype(task.dtype)
+
+    def epoch(_: Any) -> float:
+        np.matmul(a, b, out=out)
+        return 0.0
+
+    return epoch, dict
+
+
+def pure(task: Task) -> Contestant:
+    """`backward`, then `momentum_step`, on pixels converted before."""
+    x, y = task.floats()
+    cfg, params = task.cfg, task.params()
+    state = [params, init_velocity(params)]
+
+    def epoch(rows: Any) -> float:
+        losses = []
+        params, velocity = state
+        for batch in task.batches(rows):
+            loss, grads = backward(params, x[batch], y[batch], l2=cfg.l2)
+            params, velocity = momentum_step(
+                params,
+                velocity,
+                grads,
+                learning_rate=cfg.learning_rate,
+                momentum=cfg.momentum,
+            )
+            losses.append(loss)
+        state[:] = params, velocity
+        return task.mean(losses)
+
+    return epoch, lambda: state[0]
+
+
+def listing(task: Task) -> Contestant:
+    """Do the report's algorithm plainly: float64, samples as columns, all allocated."""
+    x, y = task.floats("float64")
+    one_hot = np.eye(task.sizes[-1])[y]
+    cfg, depth = task.cfg, len(task.layers)
+    W = {k: task.params()[f"W{k}"].T.astype(float) for k in task.layers}
+    b = {k: np.zeros((len(w), 1)) for k, w in W.items()}
+    vW = {k: np.zeros_like(w) for k, w in W.items()}
+    vb = {k: np.zeros_like(w) for k, w in b.items()}
+    eta, beta, reg = cfg.learning_rate, cfg.momentum, cfg.l2
+
+    def epoch(rows: Any) -> float:
+        losses = []
+        for batch in task.batches(rows):
+            A, Y = {0: x[batch].T}, one_hot[batch].T
+            m = Y.shape[1]
+            for k in task.layers:
+                Z = W[k] @ A[k - 1] + b[k]
+                A[k] = np.maximum(0, Z)
+            E = np.exp(Z - np.max(Z, axis=0))
+            P = E / np.sum(E, axis=0)
+            cost = -np.sum(Y * np.log(P)) / m
+            losses.append(cost + 0.5 * reg * sum(np.sum(w * w) for w in W.values()))
+            dZ = P - Y
+            for k in range(depth, 0, -1):
+                dW = dZ @ A[k - 1].T / m + reg * W[k]
+                db = np.sum(dZ, axis=1, keepdims=True) / m
+                dZ = (W[k].T @ dZ) * (A[k - 1] > 0) if k > 1 else dZ
+                vW[k] = beta * vW[k] + (1 - beta) * dW
+                vb[k] = beta * vb[k] + (1 - beta) * db
+                W[k] = W[k] - eta * vW[k]
+                b[k] = b[k] - eta * vb[k]
+        return task.mean(losses)
+
+    def params() -> Params:
+        return {n: p for k in W for n, p in ((f"W{k}", W[k].T), (f"b{k}", b[k][:, 0]))}
+
+    return epoch, params

@@ -1,0 +1,105 @@
+"""How soon test accuracy is reached: per batch size, and from the start of ``purenet train``."""
+
+import json
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmarks.contestants import Task
+from purenet import Config, datasets, evaluate, init, init_velocity
+from purenet.engines import batches
+from purenet.engines.numpy import NumpyEngine
+
+GOALS = (0.90, 0.97, 0.98)
+# Of 0.1 · 2^k, the rates that are soonest at the highest goal: `python -m benchmarks rates`.
+RATES = {1: 0.00625, 8: 0.05, 32: 0.1, 128: 0.4, 512: 1.6, 2048: 1.6, 8192: 3.2, None: 3.2}
+
+
+def run_to_goals(
+    batch_size: int | None, learning_rate: float, limit: float
+) -> tuple[dict[float, tuple[float, float]], float, float]:
+    """Train until all goals are met, or for `limit` seconds.
+
+    Return epochs and seconds of training to each goal, and epochs and seconds in all. Test accuracy
+    is looked at ten times in each of the first three epochs and once in later ones, and the time
+    this takes is not counted.
+    """
+    (x, y), test = datasets.mnist()
+    n, size = len(x), batch_size or len(x)
+    cfg = Config(batch_size=batch_size, learning_rate=learning_rate)
+    params = init([784, 200, 50, 10])
+    engine = NumpyEngine(params, init_velocity(params), x, y, cfg)
+    reached: dict[float, tuple[float, float]] = {}
+    examples, seconds = 0, 0.0
+    for epoch in count():
+        between_looks = n // 10 if epoch < 3 else n
+        for part in batches(Task().rows(epoch), -(-between_looks // size) * size):
+            start = perf_counter()
+            engine.run(part)
+            seconds += perf_counter() - start
+            examples += len(part)
+            accuracy = evaluate(engine.snapshot()[0], test, cfg).accuracy
+            for goal in GOALS:
+                if accuracy >= goal:
+                    reached.setdefault(goal, (examples / n, seconds))
+            if seconds > limit or len(reached) == len(GOALS):
+                return reached, examples / n, seconds
+    raise AssertionError("count has no end")
+
+
+@pytest.mark.parametrize("batch_size", RATES)
+def test_batch_size(benchmark: BenchmarkFixture, batch_size: int | None, *, quick: bool) -> None:
+    """Train once with a rate that suits the batch size."""
+    limit = 3 if quick else 15
+    reached, epochs, seconds = benchmark.pedantic(  # type: ignore[no-untyped-call]
+        run_to_goals, (batch_size, RATES[batch_size], limit)
+    )
+    benchmark.extra_info.update(
+        {
+            "learning rate": RATES[batch_size],
+            "reached": {f"{goal:.0%}": reached[goal] for goal in reached},
+            "epochs": epochs,
+            "seconds": seconds,
+        }
+    )
+
+
+@pytest.mark.parametrize("batch_size", RATES)
+def test_rates(benchmark: BenchmarkFixture, batch_size: int | None) -> None:
+    """Try the rate of `RATES` and its neighbours in the grid."""
+    rates = [RATES[batch_size] * factor for factor in (0.5, 1, 2)]
+
+    def run() -> dict[str, object]:
+        return {f"{rate:g}": run_to_goals(batch_size, rate, limit=10) for rate in rates}
+
+    benchmark.extra_info["rates"] = benchmark.pedantic(run)  # type: ignore[no-untyped-call]
+
+
+def test_process(benchmark: BenchmarkFixture, tmp_path: Path, *, quick: bool) -> None:
+    """Time `purenet train` from the start of its process to the line of the epoch that does."""
+    runs: list[dict[float, float]] = []
+
+    def run() -> None:
+        command = [sys.executable, "-m", "purenet", "train", "--json", "--epochs", "20"]
+        command += ["--seed", str(len(runs)), "--output", str(tmp_path / str(len(runs)))]
+        runs.append({})
+        start = perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            for line in process.stdout:
+                for goal in GOALS:
+                    if json.loads(line)["test_accuracy"] >= goal:
+                        runs[-1].setdefault(goal, perf_counter() - start)
+        assert process.returncode == 0
+
+    benchmark.pedantic(run, rounds=1 if quick else 5)  # type: ignore[no-untyped-call]
+    benchmark.extra_info["to"] = {
+        f"{goal:.0%}": median(reached.get(goal, float("inf")) for reached in runs) for goal in GOALS
+    }
+    benchmark.extra_info["runs"] = [{f"{g:.0%}": s for g, s in run.items()} for run in runs]
