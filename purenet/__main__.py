@@ -2,6 +2,6 @@
 
 import sys
 
-from purenet.cli import main
+from purenet._entry import main
 
 sys.exit(main())

@@ -1,14 +1,12 @@
-"""The command line: ``purenet train``, ``purenet predict``, ``purenet evaluate``."""
+"""The command line: ``purenet train``, ``predict``, ``evaluate`` and ``reproduce``."""
 
 import argparse
 import json
 import logging
-import math
 import os
+import re
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import truediv
 from pathlib import Path
@@ -18,18 +16,14 @@ import numpy as np
 from tqdm import tqdm
 
 import purenet
-from purenet import REPORT, Config, _checks, checkpoint, datasets, images, inference
-from purenet._checks import Data, Params
+from purenet import Config, _checks, checkpoint, datasets, images, inference, jobs
+from purenet._signals import Signals
 from purenet.engines import as_input
+from purenet.reproduction import command as reproduction
 from purenet.runs import Run, model_file
-from purenet.training import Epoch
 
 __all__ = ["main"]
 
-PRESETS: dict[str, tuple[Config, str | float]] = {
-    "default": (Config(), "he"),
-    "report": (REPORT, 0.01),
-}
 COLUMNS = "epoch      loss  test loss  test accuracy  seconds  samples/s"
 LINE = (
     "{epoch:5d}  {loss:8.4f}  {test_loss:9.4f}  {test_accuracy:13.2%}  {seconds:7.2f}  "
@@ -48,28 +42,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0, or 1 if training diverged, 2 for bad input, 130 if interrupted.
+        Exit status: 0, or 1 if training diverged, 2 for bad input, 130 after Ctrl-C, 143 after
+        SIGTERM.
     """
     # A process without a console, or after `>&-`, has no streams.
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it would tell stderr of its caches
-    try:
-        args = _parser().parse_args(argv)
-        with np.errstate(all="ignore"):  # what overflows shows in the loss
-            args.command(args)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return _complain("interrupted", 130)
-    except BrokenPipeError:  # the reader of our output has gone, as after `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except OSError as error:
-        return _complain(f"{error.filename}: {error.strerror}" if error.filename else error, 2)
-    except ArithmeticError as error:
-        return _complain(error, 1)
-    except (ValueError, ImportError, MemoryError) as error:
-        return _complain(error, 2)
+    with Signals() as signals:
+        try:
+            args = _parser().parse_args(argv)
+            with np.errstate(all="ignore"):  # what overflows shows in the loss
+                args.command(args, signals)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            return _complain(*signals.outcome())
+        except BrokenPipeError:  # the reader of our output has gone, as after `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        except OSError as error:
+            return _complain(f"{error.filename}: {error.strerror}" if error.filename else error, 2)
+        except ArithmeticError as error:
+            return _complain(error, 1)
+        except (ValueError, ImportError, MemoryError) as error:
+            return _complain(error, 2)
     return 0
 
 
@@ -78,78 +74,48 @@ def _complain(message: object, status: int) -> int:
     return status
 
 
-def _train(args: argparse.Namespace) -> None:
-    given = vars(args)
-    cfg, scale = PRESETS[args.preset]
-    cfg = replace(cfg, **{f.name: given[f.name] for f in fields(Config) if f.name in given})
-    scale = given.get("init_scale", scale)
-    data, test = datasets.load(args.data)
-    classes = 1 + max(int(y.max()) for _, y in (data, test))
-    layers = given.get("layers", [data[0].shape[1], 200, 50, classes])
-    params = purenet.init(layers, seed=cfg.seed, scale=scale, dtype=args.dtype)
-    records = purenet.epochs(params, data, cfg)
-    purenet.evaluate(params, test, cfg)  # refuse bad test data now, not after an epoch
-    settings: dict[str, Any] = {
-        "purenet": purenet.__version__,
-        "numpy": np.__version__,
-        "data": args.data,
-        "layers": layers,
-        "init_scale": scale,
-        "dtype": args.dtype,
-        **asdict(cfg),
-    }
-    run = Run(args.output, settings, overwrite=args.overwrite)
-
+def _train(args: argparse.Namespace, signals: Signals) -> None:
+    if args.resume and (args.output or args.overwrite):
+        raise ValueError("--resume goes on in its folder: no --output or --overwrite with it")
+    run = Run(args.resume or args.output or Path("purenet-run"), make=not args.resume)
     table = not (args.quiet or args.json)
     try:
+        earlier = run.resume() if args.resume else None
+        if earlier is None:
+            run.start(overwrite=args.overwrite)
+        job = jobs.prepare(run.folder, vars(args), earlier)
+        signals.patient = True  # from here on a signal ends the run where it is whole
+        trained = jobs.train(job, run, *args.checkpoint_every)
+        done, step = job.state[1:3] if job.state else (0, 0)
         if table:
-            sizes, batch = "-".join(map(str, layers)), cfg.batch_size or "full"
-            print(f"{sizes}, {args.dtype}: {len(data[0]):,} examples, batch {batch}")
+            sizes, batch = "-".join(map(str, job.settings["layers"])), job.cfg.batch_size or "full"
+            where = f"; resumed after epoch {done}, step {step}" if earlier else ""
+            print(
+                f"{sizes}, {job.settings['dtype']}: {len(job.data[0]):,} examples, "
+                f"batch {batch}{where}"
+            )
             print(COLUMNS, flush=True)
         quiet = None if table else True  # None: a bar if stderr is a terminal
-        with tqdm(total=cfg.epochs, unit="epoch", leave=False, disable=quiet) as bar:
-            for ended, figures in _measured(records, len(data[0]), test, cfg):
-                run.add(ended, cfg, figures)
-                if not args.quiet:
-                    with bar.external_write_mode():
-                        line = LINE.format(**figures) if table else json.dumps(figures)
-                        print(line, flush=True)
-                bar.update()
+        with tqdm(
+            total=job.cfg.epochs, initial=done, unit="epoch", leave=False, disable=quiet
+        ) as bar:
+            signals.check()
+            for figures in trained:
+                if figures is not None:
+                    if not args.quiet:
+                        with bar.external_write_mode():
+                            line = LINE.format(**figures) if table else json.dumps(figures)
+                            print(line, flush=True)
+                    bar.update()
+                signals.check()
     finally:
-        written = run.finish()
+        written = run.close()
         if table and written:
-            print(f"{args.output}: {', '.join(written)}")
+            print(f"{run.folder}: {', '.join(written)}")
 
 
-def _measured(
-    records: Iterator[Epoch], n: int, test: Data, cfg: Config
-) -> Iterator[tuple[Params, dict[str, float]]]:
-    """Time and test each epoch of n examples."""
-    started = time.perf_counter()
-    for record in records:
-        seconds = time.perf_counter() - started
-        loss, accuracy = purenet.evaluate(record.params, test, cfg)
-        if not math.isfinite(loss):
-            raise ArithmeticError(
-                f"the test loss stopped being finite in epoch {record.epoch}; "
-                "a smaller learning rate or input scale may help"
-            )
-        yield (
-            record.params,
-            {
-                "epoch": record.epoch,
-                "loss": record.loss,
-                "test_loss": loss,
-                "test_accuracy": accuracy,
-                "seconds": round(seconds, 4),
-                "samples_per_second": round(n / seconds, 1),
-            },
-        )
-        started = time.perf_counter()
-
-
-def _predict(args: argparse.Namespace) -> None:
-    params, cfg = checkpoint.load(model_file(args.model))
+def _predict(args: argparse.Namespace, _: Signals) -> None:
+    params, cfg = checkpoint.load(model_file(args.model))[:2]
     for path in args.images:
         x = images.read(path, params["W1"].shape[0], invert=args.invert)
         p = purenet.predict_proba(params, as_input(params, x, cfg.input_scale))
@@ -158,9 +124,9 @@ def _predict(args: argparse.Namespace) -> None:
             print(f"{name}: {row.argmax()} {row.max():.1%}")
 
 
-def _evaluate(args: argparse.Namespace) -> None:
-    params, cfg = checkpoint.load(model_file(args.model))
-    _, (x, y) = datasets.load(args.data)
+def _evaluate(args: argparse.Namespace, _: Signals) -> None:
+    params, cfg = checkpoint.load(model_file(args.model))[:2]
+    x, y = datasets.load(args.data)[1]
     _checks.data(params, (x, y))
     logits = inference.logits(params, x, cfg.input_scale)
     loss, accuracy = inference.of_logits(params, logits, y, cfg.l2)
@@ -195,6 +161,16 @@ _ratio = _parsed_by(
 )
 
 
+def _parse_interval(text: str) -> tuple[int, str]:
+    match = re.fullmatch("([1-9][0-9]*)(s|steps|epochs)?", text)
+    if not match:
+        raise ValueError
+    return int(match[1]), match[2] or "epochs"
+
+
+_interval = _parsed_by(_parse_interval, "epochs as 2, seconds as 30s or steps as 500steps")
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
@@ -203,15 +179,16 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="purenet", description="Train and use a multilayer perceptron.")
     parser.add_argument("--version", action="version", version=f"purenet {purenet.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="train | predict | evaluate")
+    names = "train | predict | evaluate | reproduce"
+    commands = parser.add_subparsers(required=True, metavar=names)
 
     train = _command(commands, _train, "train a network and keep it in a folder")
-    _add_data(train)
+    _add_data(train, default=argparse.SUPPRESS)
     option = train.add_argument
     option(
         "--preset",
-        choices=PRESETS,
-        default="default",
+        choices=jobs.PRESETS,
+        default=argparse.SUPPRESS,
         help="settings that the options below start from; report: those of the first experiment, "
         "with raw pixels [default]",
     )
@@ -233,15 +210,23 @@ def _parser() -> argparse.ArgumentParser:
         help="take examples in a new order each epoch [--shuffle]",
         default=argparse.SUPPRESS,
     )
-    option("--dtype", choices=["float32", "float64"], default="float32", help="[float32]")
+    option("--dtype", choices=jobs.DTYPES, default=argparse.SUPPRESS, help="[float32]")
+    option("--output", type=Path, metavar="FOLDER", help="where the run is kept [purenet-run]")
+    option("--overwrite", action="store_true", help="replace an earlier run in the folder")
     option(
-        "--output",
+        "--resume",
         type=Path,
         metavar="FOLDER",
-        default=Path("purenet-run"),
-        help="where the run is kept [purenet-run]",
+        help="go on with the run in this folder, where it was saved last, with its settings; "
+        "only --epochs may be another",
     )
-    option("--overwrite", action="store_true", help="replace an earlier run in the folder")
+    option(
+        "--checkpoint-every",
+        type=_interval,
+        metavar="N",
+        default=(1, "epochs"),
+        help="save so many epochs apart, or seconds as 30s, or steps as 500steps [1]",
+    )
     talk = train.add_mutually_exclusive_group()
     talk.add_argument("--quiet", action="store_true", help="print nothing")
     talk.add_argument("--json", action="store_true", help="print one JSON object an epoch instead")
@@ -255,21 +240,28 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = _command(commands, _evaluate, "print loss, accuracy and confusion matrix")
     _add_model(evaluate)
-    _add_data(evaluate)
+    _add_data(evaluate, default="mnist")
+
+    reproduce = _command(
+        commands, reproduction.reproduce, "run the report's experiments and write a page of them"
+    )
+    reproduction.add_options(reproduce)
     return parser
 
 
-def _command(commands: Any, run: Callable[[argparse.Namespace], None], text: str) -> _Parser:
+def _command(
+    commands: Any, run: Callable[[argparse.Namespace, Signals], None], text: str
+) -> _Parser:
     name = run.__name__.removeprefix("_")
     parser: _Parser = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
     parser.set_defaults(command=run)
     return parser
 
 
-def _add_data(parser: argparse.ArgumentParser) -> None:
+def _add_data(parser: argparse.ArgumentParser, *, default: str) -> None:
     parser.add_argument(
         "--data",
-        default="mnist",
+        default=default,
         help="mnist, a folder of IDX files, or an .npz of x_train, y_train, x_test, y_test [mnist]",
     )
 

@@ -1,7 +1,8 @@
 """Images and labels: MNIST itself, and IDX files and .npz archives laid out like it.
 
 Files come from elsewhere, so none is believed: memory grows only with bytes that are really there,
-nothing is unpickled, and a damaged file raises ValueError with its name and what was expected.
+at most 4 GiB of them unpacked from a compressed file, nothing is unpickled, and a damaged file
+raises ValueError with its name and what was expected.
 """
 
 import gzip
@@ -19,13 +20,14 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from purenet import _files
+
 __all__ = ["load", "mnist", "read_idx"]
 
 Dataset: TypeAlias = tuple[tuple[NDArray[Any], NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_CHUNK = 1 << 20  # bytes
 
 
 def mnist() -> Dataset:
@@ -90,7 +92,7 @@ def load(source: str | os.PathLike[str]) -> Dataset:
     path = Path(source)
     if path.is_dir():
         return _dataset([(str(file), read_idx(file)) for file in _find_idx(path)])
-    with path.open("rb") as file:
+    with _files.open_regular(path) as file:
         return _dataset(_read_npz(file, str(path)))
 
 
@@ -126,7 +128,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     array([7, 2, 1], dtype=uint8)
     """
     path = Path(path)
-    with path.open("rb") as file:
+    with _files.open_regular(path) as file:
         try:
             if file.peek(2)[:2] == b"\x1f\x8b":
                 with gzip.GzipFile(fileobj=file) as unpacked:
@@ -139,7 +141,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def _parse_idx(stream: BufferedIOBase, length: int | None = None) -> NDArray[Any]:
-    """Return the one array that a stream holds, checking its length first where that is known."""
+    """Return the one array that a stream holds, of a file's length or compressed."""
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_DTYPES:
         types = " ".join(f"{code:02x}" for code in _IDX_DTYPES)
@@ -153,17 +155,17 @@ def _parse_idx(stream: BufferedIOBase, length: int | None = None) -> NDArray[Any
         raise ValueError(f"expected the sizes of {rank} axes in {4 * rank} bytes, got {len(axes)}")
     shape = struct.unpack(f">{rank}I", axes)
     size = dtype.itemsize * math.prod(shape)
-    data = bytearray()
-    found = None if length is None else length - 4 - 4 * rank
-    if found in (None, size):
+    if length is None:
+        _files.check_unpacked(size)
+    found = size if length is None else length - 4 - 4 * rank
+    if found == size:
         # One byte beyond the end is asked for: it tells excess, and has gzip compare its checksum.
-        while chunk := stream.read(min(_CHUNK, size + 1 - len(data))):
-            data += chunk
+        data = _files.read_up_to(stream, size + 1)
         found = len(data)
     if found != size:
         count = "more" if found > size else f"only {found}"
         raise ValueError(f"expected {size} bytes for {dtype.name} of shape {shape}, got {count}")
-    return _native(np.frombuffer(data, dtype).reshape(shape))
+    return _files.native(np.frombuffer(data, dtype).reshape(shape))
 
 
 def _find_idx(folder: Path) -> list[Path]:
@@ -201,23 +203,12 @@ def _read_npz(file: IO[bytes], name: str) -> list[tuple[str, NDArray[Any]]]:
 
 
 def _parse_npz(file: IO[bytes]) -> list[NDArray[Any]]:
-    """Return the four arrays of an .npz archive, refusing what np.load would leave unread."""
-    arrays = []
+    """Return the four arrays of an .npz archive."""
     with zipfile.ZipFile(file) as archive:
-        found = [member.removesuffix(".npy") for member in archive.namelist()]
+        found = _files.members(archive)
         if not set(_KEYS) <= set(found):
-            raise ValueError(f"it holds {', '.join(found) or 'nothing'}")
-        for key in _KEYS:
-            with archive.open(f"{key}.npy") as member:
-                arrays.append(_native(np.lib.format.read_array(member, allow_pickle=False)))
-                if member.read(1):  # only at its end does zipfile compare the checksum
-                    raise ValueError(f"{key} has bytes after its array")
-    return arrays
-
-
-def _native(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array as other libraries take it: rows together, this machine's byte order."""
-    return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
+            raise ValueError(f"it holds {', '.join([*found][:10]) or 'nothing'}")
+        return [_files.read_member(archive, found[key]) for key in _KEYS]
 
 
 def _dataset(named: list[tuple[str, NDArray[Any]]]) -> Dataset:
@@ -235,7 +226,7 @@ def _part(
     x_name: str, x: NDArray[Any], y_name: str, y: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the images, flattened, and the labels of one part."""
-    if x.ndim < 2 or x.size == 0 or x.dtype.kind not in "iuf":
+    if x.ndim < 2 or x.size == 0:
         raise ValueError(
             f"{x_name}: expected images, real numbers of shape (n, ...) with n >= 1, "
             f"got {x.dtype} of shape {x.shape}"

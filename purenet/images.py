@@ -10,14 +10,20 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from purenet import _files
+
 __all__ = ["read"]
+
+PIXELS = 1 << 26
+"""The most pixels of a picture: 67 million, which take a gigabyte while they are composed."""
 
 
 def read(path: str | os.PathLike[str], features: int, *, invert: bool = False) -> npt.NDArray[Any]:
     """Read a picture, or an array of examples, as the input of a network.
 
     A picture becomes one row of 8-bit grey values, light ink on dark ground as in MNIST, resized to
-    the square that the network takes.
+    the square that the network takes. Files are not believed: nothing is unpickled, at most 4 GiB
+    are unpacked from an .npz file, and a picture has at most 67,108,864 pixels.
 
     Parameters
     ----------
@@ -44,10 +50,11 @@ def read(path: str | os.PathLike[str], features: int, *, invert: bool = False) -
     """
     path = Path(path)
     ending = path.suffix.lower()
-    with path.open("rb") as file:
+    with _files.open_regular(path) as file:
         try:
             if ending == ".npy":
-                return _as_examples(_read_npy(file), features)
+                length = os.fstat(file.fileno()).st_size
+                return _as_examples(_files.read_npy(file, length), features)
             if ending == ".npz":
                 return _as_examples(_read_npz(file), features)
             return _read_picture(file, features, invert=invert)
@@ -57,22 +64,17 @@ def read(path: str | os.PathLike[str], features: int, *, invert: bool = False) -
             raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def _read_npy(file: IO[bytes]) -> npt.NDArray[Any]:
-    return np.lib.format.read_array(file, allow_pickle=False)
-
-
 def _read_npz(file: IO[bytes]) -> npt.NDArray[Any]:
     with zipfile.ZipFile(file) as archive:
-        names = archive.namelist()
-        if len(names) != 1:
-            raise ValueError(f"expected one array, got {', '.join(names) or 'none'}")
-        with archive.open(names[0]) as member:
-            return _read_npy(member)
+        found = _files.members(archive)
+        if len(found) != 1:
+            raise ValueError(f"expected one array, got {', '.join([*found][:10]) or 'none'}")
+        return _files.read_member(archive, *found.values())
 
 
 def _as_examples(array: npt.NDArray[Any], features: int) -> npt.NDArray[Any]:
     n = 1 if array.size == features else len(np.atleast_1d(array))
-    if not 0 < array.size == n * features or array.dtype.kind not in "iuf":
+    if not 0 < array.size == n * features:
         raise ValueError(
             f"expected real numbers of shape (n, {features}) with n >= 1, "
             f"got {array.dtype} of shape {array.shape}"
@@ -92,11 +94,14 @@ def _read_picture(file: IO[bytes], features: int, *, invert: bool) -> npt.NDArra
         raise ValueError(f"a network of {features} inputs takes no square picture")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            picture = ImageOps.exif_transpose(Image.open(file, formats=["PNG", "JPEG"]))
+            opened = Image.open(file, formats=["PNG", "JPEG"])
         except UnidentifiedImageError:
             raise ValueError("expected a PNG or JPEG picture, or an .npy or .npz file") from None
+        width, height = opened.size
+        if width * height > PIXELS:  # nothing of them is unpacked yet
+            raise ValueError(f"expected at most {PIXELS} pixels, got {width} × {height}")
+        picture = ImageOps.exif_transpose(opened)
         if picture.mode.startswith("I"):  # 16 bits, which convert("L") would cut off at 255
             picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
         # What is transparent shows the ground, light or dark.

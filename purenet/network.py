@@ -100,7 +100,7 @@ def forward(params: Params, x: Array) -> Array:
 
 def _activations(params: Params, x: Array) -> list[Array]:
     """Return [a_0, a_1, ..., a_{L-1}, z_L]: the input of each layer, then the logits."""
-    xp, depth = _checks.network(params)
+    _, depth = _checks.network(params)
     a = [_checks.examples(params, x)]
     for k in range(1, depth + 1):
         z = a[-1] @ params[f"W{k}"] + params[f"b{k}"]  # z_k = a_{k-1} W_k + b_k

@@ -1,17 +1,17 @@
 """Training: a fold of `backward` and `momentum_step` over batches, with a record of each epoch."""
 
 import math
-import operator
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from purenet import _checks
-from purenet._checks import Array, Data, Params
+from purenet._checks import Data, Params
 from purenet.config import Config
-from purenet.engines import CHUNK, Engine, batches, copy
+from purenet.engines import CHUNK, Engine, batches
 from purenet.engines.numpy import NumpyEngine
 from purenet.engines.pure import PureEngine
 from purenet.inference import evaluate
@@ -36,14 +36,20 @@ class State(NamedTuple):
         The moving average of gradients, shaped like the parameters.
     epochs : int
         Epochs done.
+    steps : int
+        Steps done in the epoch under way, 0 between epochs; a step is one batch.
+    loss : float
+        Sum of the losses of these steps, each times the size of its batch.
     """
 
     velocity: Params
     epochs: int
+    steps: int = 0
+    loss: float = 0.0
 
 
 class Epoch(NamedTuple):
-    """What came of one epoch.
+    """What came of one epoch, or of its steps so far if ``state.steps`` is not 0.
 
     Parameters
     ----------
@@ -89,32 +95,42 @@ class DivergenceError(ArithmeticError):
     ----------
     epoch, step : int
         Where, counted from 1; a step is one batch.
+    name : str
+        The first parameter that the step left with NaN or infinity; ``"the loss"``, if it is the
+        loss of the batch that is not finite, of parameters that still are.
     params : dict of array
-        The parameters after the last epoch that was finite to its end.
+        The parameters before that step, all finite.
     state : State
         The state that belongs to `params`.
     """
 
-    def __init__(self, epoch: int, step: int, params: Params, state: State) -> None:
-        self.epoch, self.step, self.params, self.state = epoch, step, params, state
+    def __init__(self, epoch: int, step: int, name: str, params: Params, state: State) -> None:
+        self.epoch, self.step, self.name = epoch, step, name
+        self.params, self.state = params, state
 
     def __str__(self) -> str:
         """Say where, and what may help."""
         return (
-            f"training stopped being finite in epoch {self.epoch}, step {self.step}; "
-            "a smaller learning rate or input scale may help"
+            f"training stopped being finite in epoch {self.epoch}, step {self.step}: {self.name} "
+            "has NaN or infinity; a smaller learning rate or input scale may help"
         )
 
 
 def epochs(
-    params: Params, data: Data, cfg: Config, *, state: State | None = None
+    params: Params,
+    data: Data,
+    cfg: Config,
+    *,
+    state: State | None = None,
+    steps: int | None = None,
 ) -> Iterator[Epoch]:
     """Train, and yield a record after each epoch, so that stopping early is ``break``.
 
     Each batch takes J, g = `backward` and then `momentum_step`. Epoch e, counted from 0, visits the
     examples in the order ``Generator(PCG64([cfg.seed, e])).permutation(n)``; the last batch may be
-    smaller. NumPy arrays are trained in buffers of the run's own, others by the pure functions:
-    PyTorch's under ``torch.no_grad()``, if they require gradients.
+    smaller, and a batch of all examples takes them as they lie. NumPy arrays are trained in buffers
+    of the run's own, others by the pure functions: PyTorch's under ``torch.no_grad()``, if they
+    require gradients.
 
     Parameters
     ----------
@@ -128,6 +144,8 @@ def epochs(
     state : State, optional
         What came with `params` from an earlier run. The resumed run gives what an uninterrupted
         one gives, in every bit.
+    steps : int, optional
+        Yield a record after each so many steps inside an epoch too.
 
     Returns
     -------
@@ -140,7 +158,7 @@ def epochs(
     ValueError
         Arguments that are not as above, before the first epoch; x not finite, when it is met.
     DivergenceError
-        A loss or parameter that is not finite.
+        A loss or parameter that is not finite; it holds what came before.
 
     Examples
     --------
@@ -152,29 +170,65 @@ def epochs(
     >>> record.epoch < 100
     True
     """
+    records = _records(params, data, cfg, state, steps)
+    next(records)  # checks the arguments
+    return records
+
+
+def _records(
+    params: Params, data: Data, cfg: Config, state: State | None, steps: int | None
+) -> Iterator[Epoch]:
+    """Yield where training starts, and then what `epochs` yields."""
     x, y = _checks.data(params, data)
-    velocity, done = _start(params, state, cfg)
-    make = NumpyEngine if is_numpy_array(params["W1"]) else PureEngine
-    return _epochs(make(params, velocity, x, y, cfg), x, cfg, done)
-
-
-def _epochs(engine: Engine, x: Array, cfg: Config, done: int) -> Iterator[Epoch]:
     n = x.shape[0]
+    size = cfg.batch_size or n
+    state = _start(params, state, cfg, math.ceil(n / size))
+    rows_at_once = n if steps is None else size * _checks.integer("steps", steps, least=1)
+    make = partial(NumpyEngine if is_numpy_array(params["W1"]) else PureEngine, x=x, y=y, cfg=cfg)
+    engine: Engine = make(params, state.velocity)
     params, velocity = engine.snapshot()
-    state = State(velocity, done)
-    for e in range(done, cfg.epochs):
-        rows = _order(cfg.seed, e, n) if cfg.shuffle else range(n)
-        losses = engine.run(rows)
-        sizes = [len(batch) for batch in batches(rows, cfg.batch_size or n)]
-        # A loss that is not finite ends the epoch: there may be fewer losses than sizes.
-        loss = sum(map(operator.mul, losses, sizes)) / n
+    state = state._replace(velocity=velocity)
+    yield Epoch(state.epochs, math.nan, params, state)
+    for e in range(state.epochs, cfg.epochs):
+        order = _order(cfg.seed, e, n) if cfg.shuffle and size < n else range(n)
+        while state.epochs == e:
+            start = state.steps * size
+            rows = order[start : start + rows_at_once]
+            losses = engine.run(rows)
+            total = state.loss
+            for loss, batch in zip(losses, batches(rows, size), strict=False):
+                total += loss * len(batch)  # in one order, wherever the run was cut
+            ended, velocity = engine.snapshot()
+            wrong = _not_finite(total, ended)
+            if wrong:
+                for first in range(0, n, CHUNK):  # data that is not finite is not divergence
+                    _checks.examples(params, x[first : min(first + CHUNK, n), ...])
+                seen = DivergenceError(e + 1, state.steps + len(losses), wrong, params, state)
+                raise _located(seen, make(params, state.velocity), batches(rows, size))
+            params, done = ended, start + len(rows)
+            if done < n:
+                state = State(velocity, e, state.steps + len(losses), total)
+            else:
+                state = State(velocity, e + 1)
+            yield Epoch(e + 1, total / done, params, state)
+
+
+def _located(error: DivergenceError, engine: Engine, rows: Iterator[Any]) -> DivergenceError:
+    """Return an error of the very step that a slice diverged at, by taking its steps one by one.
+
+    The engine starts at the error's state. Training looks at parameters once a slice, as this needs
+    a copy of them; the same steps give the same bits.
+    """
+    params, state = error.params, error.state
+    for batch in rows:
+        (loss,) = engine.run(batch)
+        total = state.loss + loss * len(batch)
         ended, velocity = engine.snapshot()
-        if not (math.isfinite(loss) and _all_finite(ended)):
-            for start in range(0, n, CHUNK):  # data that is not finite is not divergence
-                _checks.examples(params, x[start : min(start + CHUNK, n), ...])
-            raise DivergenceError(e + 1, len(losses), params, state)
-        params, state = ended, State(velocity, e + 1)
-        yield Epoch(e + 1, loss, params, state)
+        wrong = _not_finite(total, ended)
+        if wrong:
+            return DivergenceError(error.epoch, state.steps + 1, wrong, params, state)
+        params, state = ended, State(velocity, state.epochs, state.steps + 1, total)
+    return error
 
 
 def _order(seed: int, e: int, n: int) -> Any:
@@ -227,9 +281,8 @@ def train(
     """
     if validation is not None:
         _checks.data(params, validation)
-    records = epochs(params, data, cfg, state=state)
-    velocity, done = _start(params, state, cfg)
-    trained, ended = copy(params), State(copy(velocity), done)
+    records = _records(params, data, cfg, state, steps=None)
+    _, _, trained, ended = next(records)
     history = []
     for epoch, loss, trained, ended in records:  # noqa: B007
         figures: dict[str, float] = {"epoch": epoch, "loss": loss}
@@ -239,20 +292,29 @@ def train(
     return TrainResult(trained, ended, history)
 
 
-def _start(params: Params, state: State | None, cfg: Config) -> State:
+def _start(params: Params, state: State | None, cfg: Config, steps: int) -> State:
     """Return the state that a run starts from, refusing what does not fit."""
-    velocity, done = state if state is not None else (init_velocity(params), 0)
-    _checks.matching(params, velocity=velocity)
-    done = _checks.integer("state.epochs", done, least=0)
-    if done > cfg.epochs:
-        raise ValueError(f"cfg.epochs is the total: must be >= {done}, got {cfg.epochs}")
-    for title, one in (("params", params), ("velocity", velocity)):
-        if not _all_finite(one):
-            raise ValueError(f"{title} must be finite, got NaN or infinity")
-    return State(velocity, done)
+    state = State(init_velocity(params), 0) if state is None else State(*state)
+    _checks.matching(params, velocity=state.velocity)
+    done = _checks.integer("state.epochs", state.epochs, least=0)
+    step = _checks.integer("state.steps", state.steps, least=0)
+    if step >= steps:
+        raise ValueError(f"state.steps must be < {steps}, the steps of an epoch, got {step}")
+    total = _checks.number("state.loss", state.loss)
+    least = done + (step > 0)
+    if least > cfg.epochs:
+        raise ValueError(f"cfg.epochs is the total: must be >= {least}, got {cfg.epochs}")
+    for title, one in (("params", params), ("velocity", state.velocity)):
+        name = _not_finite(0.0, one)
+        if name:
+            raise ValueError(f"{title} must be finite, got NaN or infinity in {name}")
+    return State(state.velocity, done, step, total)
 
 
-def _all_finite(params: Params) -> bool:
-    return all(
-        bool(array_namespace(p).all(array_namespace(p).isfinite(p))) for p in params.values()
-    )
+def _not_finite(loss: float, params: Params) -> str | None:
+    """Return the name of the first parameter with NaN or infinity, or else of such a loss."""
+    for name, p in params.items():
+        xp = array_namespace(p)
+        if not bool(xp.all(xp.isfinite(p))):
+            return name
+    return None if math.isfinite(loss) else "the loss"

@@ -6,9 +6,11 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +23,10 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 import purenet
-from purenet import Config, checkpoint, cli, datasets, plots
+from purenet import Config, State, checkpoint, datasets, jobs, plots
+from purenet._signals import Signals
 from purenet.cli import main
+from purenet.engines.numpy import NumpyEngine
 from purenet.runs import Run
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -36,8 +40,8 @@ SIZES = [16, 200, 50, 3]
 RUN = {"model.safetensors", "config.json", "history.jsonl", "curves.png"}
 TRAIN = ("train", "--data", "digits.npz", "--epochs", 2)
 
-# Weights grow 99-fold a step: the penalty overflows in float32 after some epochs, not in the first.
-DIVERGING = ("--learning-rate", 1, "--momentum", 0, "--l2", 100, "--epochs", 30)
+# Weights grow 4-fold a step: logits overflow in float32 after some epochs, not in the first.
+DIVERGING = ("--learning-rate", 1, "--momentum", 0, "--l2", 5, "--epochs", 30, "--batch-size", 7)
 DRAW = plots.curves
 
 
@@ -74,6 +78,11 @@ def write_data(name: str, **arrays: Any) -> None:
     """Write the data set, with other arrays in place of its own."""
     own = {"x_train": DATA[0], "y_train": DATA[1], "x_test": TEST[0], "y_test": TEST[1]}
     np.savez(name, **own | arrays)
+
+
+def content(folder: str) -> dict[str, bytes]:
+    """Return the files of a folder."""
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def names(folder: str) -> set[str]:
@@ -171,7 +180,7 @@ def test_the_figures_are_those_of_training_and_evaluation(
 ) -> None:
     """Losses and accuracy are what `train` reports; speed counts training, not testing."""
     clock = itertools.count(0, 2)  # each look at it takes two seconds
-    monkeypatch.setattr(cli, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     _, out, _ = call(*TRAIN, "--json")
     cfg = Config(epochs=2)
     history = purenet.train(purenet.init(SIZES), DATA, cfg, validation=TEST).history
@@ -230,9 +239,14 @@ def test_the_options_decide_the_network_and_are_kept(
     assert call(*TRAIN, *options.split())[0] == 0
     layers = [16, 9, 3] if "--layers" in options else SIZES
     initial = purenet.init(layers, seed=cfg.seed, scale=scale, dtype=dtype)
-    params, kept = checkpoint.load("purenet-run/model.safetensors")
-    assert same_bits(params, purenet.train(initial, DATA, cfg).params)
-    assert kept == cfg
+    kept = checkpoint.load("purenet-run/model.safetensors")
+    trained = purenet.train(initial, DATA, cfg)
+    assert same_bits(kept.params, trained.params)
+    assert kept.cfg == cfg
+    assert kept.state is not None
+    assert same_bits(kept.state.velocity, trained.state.velocity)
+    assert kept.state[1:] == trained.state[1:]
+    assert kept.fingerprint == checkpoint.fingerprint(*DATA, *TEST)
     assert json.loads(Path("purenet-run/config.json").read_text()) == {
         "purenet": purenet.__version__,
         "numpy": np.__version__,
@@ -248,7 +262,7 @@ def test_default_layers_leave_room_for_labels_met_only_in_testing(call: Cli) -> 
     """The number of classes comes from both parts of the data."""
     write_data("more.npz", y_test=TEST[1] + 4)
     assert call(*TRAIN, "--data", "more.npz", "--quiet")[0] == 0
-    assert len(checkpoint.load("purenet-run/model.safetensors")[0]["b3"]) == 7
+    assert len(checkpoint.load("purenet-run/model.safetensors").params["b3"]) == 7
 
 
 @pytest.mark.parametrize("command", ["train", "predict", "evaluate", None])
@@ -277,11 +291,11 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
 def test_an_earlier_run_is_refused_and_stays_as_it_is(call: Cli) -> None:
     """Without --overwrite no file of an earlier run changes."""
     call(*TRAIN)
-    before = {path.name: path.read_bytes() for path in Path("purenet-run").iterdir()}
+    before = content("purenet-run")
     status, out, err = call(*TRAIN, "--seed", 1)
     assert (status, out) == (2, "")
     assert "purenet-run holds an earlier run" in err
-    assert {path.name: path.read_bytes() for path in Path("purenet-run").iterdir()} == before
+    assert content("purenet-run") == before
 
 
 def test_overwrite_replaces_a_run_and_nothing_else(
@@ -295,44 +309,328 @@ def test_overwrite_replaces_a_run_and_nothing_else(
     assert call(*TRAIN, "--overwrite", "--seed", 1, "--epochs", 1)[0] == 0
     assert names("purenet-run") == RUN - {"curves.png"} | {"notes.txt"}
     assert len(Path("purenet-run/history.jsonl").read_text().splitlines()) == 1
-    assert checkpoint.load("purenet-run/model.safetensors")[1] == Config(epochs=1, seed=1)
+    assert checkpoint.load("purenet-run/model.safetensors").cfg == Config(epochs=1, seed=1)
     assert json.loads(Path("purenet-run/config.json").read_text())["seed"] == 1
 
 
-def test_overwrite_keeps_the_earlier_run_until_an_epoch_is_done(call: Cli) -> None:
+def test_overwrite_keeps_the_earlier_run_until_a_step_is_done(call: Cli) -> None:
     """A run that diverges at once destroys nothing, and does not claim the files as its own."""
     call(*TRAIN)
-    before = {path.name: path.read_bytes() for path in Path("purenet-run").iterdir()}
+    before = content("purenet-run")
     status, out, _ = call(*TRAIN, "--overwrite", "--learning-rate", 1e300)
     assert status == 1
     assert "purenet-run" not in out
-    assert {path.name: path.read_bytes() for path in Path("purenet-run").iterdir()} == before
+    assert content("purenet-run") == before
+
+
+def test_a_folder_in_use_is_refused(call: Cli) -> None:
+    """One clear line for a second run, and for one that would go on."""
+    call(*TRAIN)
+    run = Run(Path("purenet-run"), make=False)
+    before = content("purenet-run")
+    refused = (2, "", "purenet: purenet-run is in use by another run\n")
+    assert call(*TRAIN, "--overwrite") == refused
+    assert call("train", "--resume", "purenet-run", "--epochs", 3) == refused
+    assert content("purenet-run") == before
+    run.close()
+
+
+# Going on.
+
+
+def history(folder: str) -> list[dict[str, float]]:
+    """Return the figures of a run that do not depend on the hour."""
+    rows = [json.loads(line) for line in Path(folder, "history.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if not k.startswith("s")} for row in rows]
+
+
+def assert_same_runs(one: str, other: str) -> None:
+    """Check that checkpoints and settings are equal in every byte, and histories but for times."""
+    for name in ("model.safetensors", "config.json"):
+        assert Path(one, name).read_bytes() == Path(other, name).read_bytes(), name
+    assert history(one) == history(other)
+
+
+LONG = ("train", "--data", "digits.npz", "--batch-size", 7, "--epochs", 4, "--checkpoint-every", 3)
+
+
+@pytest.fixture
+def whole(call: Cli) -> str:
+    """Return the folder of a run that was not interrupted."""
+    assert call(*LONG, "--output", "whole", "--quiet") == (0, "", "")
+    return "whole"
+
+
+@pytest.mark.parametrize("every", [*("1", "2epochs", "1steps", "4steps", "1000s")])
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_run_can_be_extended(call: Cli, whole: str, epochs: int, every: str) -> None:
+    """Some epochs and then the rest are the uninterrupted run, to the byte."""
+    interval = ("--checkpoint-every", every, "--quiet")
+    assert call(*LONG, "--epochs", epochs, *interval) == (0, "", "")
+    resumed = call("train", "--resume", "purenet-run", "--epochs", 4, *interval)
+    assert resumed == (0, "", "")
+    assert_same_runs("purenet-run", whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [1, 5, 6, 7, 12, 23])
+def test_a_signal_saves_at_the_next_step_and_the_run_goes_on(
+    call: Cli, monkeypatch: pytest.MonkeyPatch, whole: str, number: signal.Signals, stop: int
+) -> None:
+    """Exit status 130 or 143; what goes on is the uninterrupted run, to the byte."""
+    run, calls = NumpyEngine.run, itertools.count(1)
+
+    def interrupted(self: NumpyEngine, rows: Any) -> list[float]:
+        if next(calls) == stop:
+            signal.raise_signal(number)
+        return run(self, rows)
+
+    every = ("--checkpoint-every", "1000steps")
+    monkeypatch.setattr(jobs, "PACE", 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(NumpyEngine, "run", interrupted)
+        status, _, err = call(*LONG, *every)
+    word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
+    assert (status, err) == (128 + number, f"purenet: {word}\n")
+    assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
+    saved = checkpoint.load("purenet-run/model.safetensors").state
+    assert saved is not None
+    assert saved.epochs * 6 + saved.steps == stop
+    status, out, _ = call("train", "--resume", "purenet-run", *every)
+    assert status == 0
+    assert out.splitlines()[0] == (
+        "16-200-50-3, float32: 40 examples, batch 7; "
+        f"resumed after epoch {stop // 6}, step {stop % 6}"
+    )
+    assert [line.split()[0] for line in out.splitlines()[2:-1]] == [*"1234"[stop // 6 :]]
+    assert_same_runs("purenet-run", whole)
+
+
+def test_a_signal_before_the_first_step_leaves_nothing(
+    call: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While data are read it ends the command; while the engine is made it is noted."""
+    for place in ((datasets, "load"), (purenet, "epochs")):
+        whole = getattr(*place)
+
+        def interrupted(*args: Any, whole: Any = whole, **options: Any) -> Any:
+            signal.raise_signal(signal.SIGINT)
+            return whole(*args, **options)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(*place, interrupted)
+            status, _, err = call(*TRAIN)
+        assert (status, err) == (130, "purenet: interrupted\n")
+        assert names(".") == {"digits.npz"}
+
+
+def test_a_run_that_is_done_has_nothing_to_go_on_with(call: Cli, whole: str) -> None:
+    """Exit status 0, and no file changes."""
+    before = content(whole)
+    status, out, err = call("train", "--resume", whole)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[0].endswith("resumed after epoch 4, step 0")
+    assert len(out.splitlines()) == 2
+    assert content(whole) == before
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_goes_on(call: Cli, whole: str) -> None:
+    """From its settings, which are written first."""
+    shutil.copytree(whole, "again")
+    Path("again/model.safetensors").unlink()
+    Path("again/history.jsonl").write_text("half of a li")
+    assert call("train", "--resume", "again", "--quiet") == (0, "", "")
+    assert_same_runs("again", whole)
+
+
+def test_the_data_of_a_run_may_lie_elsewhere(call: Cli, whole: str) -> None:
+    """A fingerprint tells that they are the same."""
+    os.rename("digits.npz", "moved.npz")
+    assert call("train", "--resume", whole, "--epochs", 5)[0] == 2
+    moved = ("--data", "moved.npz", "--quiet")
+    assert call("train", "--resume", whole, "--epochs", 5, *moved) == (0, "", "")
+    assert json.loads(Path(whole, "config.json").read_text())["data"] == "moved.npz"
+
+
+def test_options_that_change_nothing_may_be_repeated(call: Cli, whole: str) -> None:
+    """The whole command line of a run, with more epochs and --resume."""
+    assert "batch_size 7" in call("train", "--resume", whole, "--preset", "default")[2]
+    again = (*LONG, "--epochs", 5, "--layers", "16-200-50-3", "--dtype", "float32", "--l2", "1e-4")
+    assert call(*again, "--resume", whole)[0] == 0
+    assert len(history(whole)) == 5
+
+
+def edited(name: str, value: object) -> None:
+    """Write another setting into a run's config.json, or take one out."""
+    path = Path("whole/config.json")
+    settings = json.loads(path.read_text()) | {name: value}
+    path.write_text(json.dumps({k: v for k, v in settings.items() if v is not None}))
+
+
+KEPT = "which cannot become {}: only epochs may change when a run goes on"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--learning-rate 0.5", "learning_rate 0.4, " + KEPT.format("0.5")),
+        ("--momentum 0.8", "momentum 0.9, " + KEPT.format("0.8")),
+        ("--l2 1", "l2 0.0001, " + KEPT.format("1.0")),
+        ("--batch-size full", "batch_size 7, " + KEPT.format("None")),
+        ("--no-shuffle", "shuffle True, " + KEPT.format("False")),
+        ("--seed 1", "seed 0, " + KEPT.format("1")),
+        ("--input-scale 1", "input_scale 0.00392156862745098, " + KEPT.format("1.0")),
+        ("--init-scale 1", "init_scale he, " + KEPT.format("1.0")),
+        ("--layers 16-9-3", "layers [16, 200, 50, 3], " + KEPT.format("[16, 9, 3]")),
+        ("--dtype float64", "dtype float32, " + KEPT.format("float64")),
+        ("--preset report", "whole is a run with "),
+        ("--epochs 3", "cfg.epochs is the total: must be >= 4, got 3"),
+        ("--data other.npz", "other.npz is not the data of whole: it is uint8 (40, 16), "),
+        ("--output other", "--resume goes on in its folder: no --output or --overwrite with it"),
+        ("--overwrite", "--resume goes on in its folder: no --output or --overwrite with it"),
+        ("--resume missing", "missing is not a folder"),
+        ("--resume digits.npz", "digits.npz is not a folder"),
+        ("--resume .", ". holds no run: it has no config.json"),
+    ],
+)
+@pytest.mark.usefixtures("whole")
+def test_what_would_be_another_run_is_refused(call: Cli, options: str, message: str) -> None:
+    """One sentence names the difference; no file changes."""
+    write_data("other.npz", x_test=TEST[0] ^ 1)
+    before, there = content("whole"), names(".")
+    status, out, err = call("train", "--resume", "whole", *options.split())
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert content("whole") == before
+    assert names(".") == there
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("learning_rate", 0.5, "learning_rate 0.4, " + KEPT.format("0.5")),
+        ("layers", [16, 3], "layers [16, 200, 50, 3], " + KEPT.format("[16, 3]")),
+        ("layers", "16-3", "whole/config.json is not that of a run: look at its 'layers'"),
+        ("data", 5, "look at its 'data'"),
+        ("dtype", "int8", "look at its 'dtype'"),
+        ("l2", None, "look at its 'l2'"),
+        ("epochs", "x", "epochs must be an integer >= 0, got 'x'"),
+    ],
+)
+@pytest.mark.usefixtures("whole")
+def test_settings_that_somebody_edited_are_refused(
+    call: Cli, name: str, value: object, message: str
+) -> None:
+    """What config.json says must be what the checkpoint was trained with."""
+    edited(name, value)
+    status, out, err = call("train", "--resume", "whole")
+    assert (status, out) == (2, "")
+    assert message in err
+
+
+def noted_saves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Return a list that the epochs and steps of each checkpoint will be put into."""
+    saved: list[tuple[int, int]] = []
+    save = checkpoint.save
+
+    def noting(*args: Any, state: State, **options: Any) -> None:
+        saved.append((state.epochs, state.steps))
+        save(*args, state=state, **options)
+
+    monkeypatch.setattr(checkpoint, "save", noting)
+    return saved
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"),
+    [
+        ("1", [(1, 0), (2, 0), (3, 0), (4, 0)]),
+        ("2", [(1, 0), (3, 0), (4, 0)]),
+        ("1000s", [(1, 0), (4, 0)]),
+        ("4steps", [(0, 4), (1, 4), (2, 4), (3, 4), (4, 0)]),
+        ("6steps", [(1, 0), (2, 0), (3, 0), (4, 0)]),
+    ],
+)
+def test_checkpoints_are_as_far_apart_as_was_said(
+    call: Cli, monkeypatch: pytest.MonkeyPatch, every: str, expected: list[tuple[int, int]]
+) -> None:
+    """There is one at the latest after the first epoch, and one at the end."""
+    saved = noted_saves(monkeypatch)
+    assert call(*LONG, "--checkpoint-every", every)[0] == 0
+    assert saved == expected
+
+
+def test_speed_counts_the_examples_of_this_process(
+    call: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an epoch that an earlier process began, its own part alone."""
+    monkeypatch.setattr(jobs, "PACE", 1)
+    rows = iter(range(3))
+    with monkeypatch.context() as patched:
+        patched.setattr(Signals, "check", lambda _: None if next(rows) < 2 else interrupt())
+        assert call(*LONG)[0] == 130
+    clock = itertools.count(0, 2)  # each look at it takes two seconds
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    _, out, _ = call("train", "--resume", "purenet-run", "--json")
+    first, second, *_ = map(json.loads, out.splitlines())
+    # 14 of 40 examples in 2 of 6 steps were done before
+    assert (first["seconds"], first["samples_per_second"]) == (8, 3.2)
+    assert (second["seconds"], second["samples_per_second"]) == (12, 3.3)
+
+
+def interrupt() -> None:
+    """Do as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def test_seconds_between_checkpoints_are_those_of_the_clock(
+    call: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the next step after so many have gone by."""
+    clock = itertools.count()  # each look at it takes a second
+    fake = SimpleNamespace(perf_counter=time.perf_counter, monotonic=lambda: next(clock))
+    monkeypatch.setattr(jobs, "time", fake)
+    monkeypatch.setattr(jobs, "PACE", 1)
+    saved = noted_saves(monkeypatch)
+    assert call(*LONG, "--epochs", 2, "--checkpoint-every", "4s")[0] == 0
+    assert saved == [(0, 4), (1, 2), (2, 0)]  # of six steps an epoch
 
 
 # How a run ends early.
 
 
-def test_divergence_keeps_the_last_finite_epoch(call: Cli) -> None:
-    """Exit status 1, one line on stderr, and the network before it happened."""
+def test_divergence_keeps_the_last_finite_state(call: Cli) -> None:
+    """Exit status 1, one line on stderr, and the network before the step where it happened."""
     status, out, err = call(*TRAIN, *DIVERGING, "--json")
     assert status == 1
-    assert re.fullmatch(r"purenet: .* stopped being finite in epoch \d+.*\n", err)
-    done = len(out.splitlines())
-    assert 1 <= done < 30
-    params, _ = checkpoint.load("purenet-run/model.safetensors")
-    cfg = Config(learning_rate=1, momentum=0, l2=100, epochs=done)
-    assert same_bits(params, purenet.train(purenet.init(SIZES), DATA, cfg).params)
+    where = re.fullmatch(
+        r"purenet: training stopped being finite in epoch (\d+), step (\d+): .*\n", err
+    )
+    assert where
+    done, step = int(where[1]) - 1, int(where[2]) - 1
+    assert done == len(out.splitlines()) >= 1
+    saved = checkpoint.load("purenet-run/model.safetensors")
+    assert saved.state is not None
+    assert saved.state[1:3] == (done, step)
+    cfg = Config(learning_rate=1, momentum=0, l2=5, epochs=30, batch_size=7)
+    records = purenet.epochs(purenet.init(SIZES), DATA, cfg, steps=1)
+    *_, last = itertools.islice(records, done * 6 + step)
+    assert same_bits(saved.params, last.params)
+    assert same_bits(saved.state.velocity, last.state.velocity)
     assert names("purenet-run") == RUN
+    assert call("train", "--resume", "purenet-run")[0::2] == (1, err)
+    assert checkpoint.load("purenet-run/model.safetensors").state[1:3] == (done, step)  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
     ("rate", "message"),
     [
-        (1e300, "training stopped being finite in epoch 1, step 1"),
+        (1e300, "training stopped being finite in epoch 1, step 1: W1 has NaN or infinity"),
         (1e30, "the test loss stopped being finite in epoch 1"),
     ],
 )
-def test_divergence_in_the_first_epoch_leaves_no_folder(
+def test_divergence_in_the_first_step_leaves_no_folder(
     call: Cli, rate: float, message: str
 ) -> None:
     """Folders made for a run that learned nothing are removed, up to those that were there."""
@@ -355,11 +653,11 @@ def test_an_interrupt_keeps_the_epochs_done(call: Cli, monkeypatch: pytest.Monke
         return evaluate(*args)
 
     monkeypatch.setattr(purenet, "evaluate", interrupted)
-    status, out, err = call(*TRAIN, "--epochs", 9)
+    status, out, err = call(*TRAIN, "--epochs", 9, "--checkpoint-every", 5)
     assert (status, err) == (130, "purenet: interrupted\n")
     assert "curves.png" in out.splitlines()[-1]
     assert len(Path("purenet-run/history.jsonl").read_text().splitlines()) == 2
-    params, _ = checkpoint.load("purenet-run/model.safetensors")
+    params = checkpoint.load("purenet-run/model.safetensors").params
     cfg = Config(epochs=2)
     assert same_bits(params, purenet.train(purenet.init(SIZES), DATA, cfg).params)
 
@@ -374,10 +672,10 @@ runpy.run_module("purenet", run_name="__main__")
 """
 
 
-def start(*options: str) -> subprocess.Popen[bytes]:
+def start(*options: str, code: str = MODULE) -> subprocess.Popen[bytes]:
     """Start a training in a process of its own, which goes on until it is ended."""
     return subprocess.Popen(
-        [sys.executable, "-c", MODULE, "train", "--epochs", str(10**6), *options],
+        [sys.executable, "-c", code, "train", "--epochs", str(10**6), *options],
         bufsize=0,  # so that `communicate` reads on where `readline` stopped
         # stderr is for what ends a run, not for where Matplotlib cannot keep its caches
         env=os.environ | {"MPLCONFIGDIR": os.path.join(os.devnull, "none")},
@@ -386,35 +684,77 @@ def start(*options: str) -> subprocess.Popen[bytes]:
     )
 
 
-def test_ctrl_c_before_the_first_epoch_ends_leaves_nothing() -> None:
-    """One line on stderr, exit status 130, no folder."""
+def test_ctrl_c_inside_the_first_epoch_keeps_its_steps() -> None:
+    """One line on stderr, exit status 130, and a checkpoint to go on from."""
     n = 100_000
     write_data("long.npz", x_train=np.zeros((n, 16), np.uint8), y_train=np.zeros(n, np.uint8))
     with start("--data", "long.npz", "--batch-size", "1") as process:
         assert process.stdout is not None
         heading = process.stdout.readline()
+        process.stdout.readline()
+        time.sleep(0.3)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert b"100,000 examples" in heading
     assert (process.returncode, err) == (130, b"purenet: interrupted\n")
-    assert names(".") == {"digits.npz", "long.npz"}
+    state = checkpoint.load("purenet-run/model.safetensors").state
+    assert state is not None
+    assert state.epochs == 0
+    assert state.steps > 0
+    assert names("purenet-run") == RUN - {"curves.png"}
 
 
-def test_ctrl_c_during_training_keeps_what_was_learned() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_training_keeps_what_was_learned(number: signal.Signals) -> None:
     """All that was printed is in the history, and the network can be read."""
     with start("--data", "digits.npz", "--json") as process:
         assert process.stdout is not None
         first = process.stdout.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         rest, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, b"purenet: interrupted\n")
+    word = {signal.SIGINT: b"interrupted", signal.SIGTERM: b"terminated"}[number]
+    assert (process.returncode, err) == (128 + number, b"purenet: " + word + b"\n")
     printed = (first + rest).splitlines()
     kept = Path("purenet-run/history.jsonl").read_bytes().splitlines()
-    assert kept[: len(printed)] == printed
-    assert len(kept) <= len(printed) + 1  # the interrupt may come between keeping and printing
-    params, _ = checkpoint.load("purenet-run/model.safetensors")
-    assert list(params) == ["W1", "b1", "W2", "b2", "W3", "b3"]
+    assert kept == printed
+    saved = checkpoint.load("purenet-run/model.safetensors")
+    assert list(saved.params) == ["W1", "b1", "W2", "b2", "W3", "b3"]
+    assert saved.state is not None
+    assert saved.state.epochs == len(kept)
     assert names("purenet-run") == RUN
+
+
+def test_a_second_ctrl_c_leaves_at_once() -> None:
+    """In the middle of a step that never ends; the last checkpoint is whole."""
+    code = MODULE.replace(
+        "import runpy",
+        """
+import time
+from purenet.engines.numpy import NumpyEngine
+run = NumpyEngine.run
+def stuck(self, rows):
+    if self.calls == 3:
+        print("stuck", flush=True)
+        while True:
+            time.sleep(1)
+    self.calls += 1
+    return run(self, rows)
+NumpyEngine.calls = 0
+NumpyEngine.run = stuck
+import runpy""",
+    )
+    with start("--data", "digits.npz", "--json", code=code) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() != b"stuck\n":
+            pass
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == -signal.SIGINT
+    saved = checkpoint.load("purenet-run/model.safetensors").state
+    assert saved is not None
+    assert saved.epochs == 3
 
 
 def test_a_reader_that_goes_away_ends_the_run_quietly() -> None:
@@ -450,14 +790,14 @@ def test_a_process_without_streams_works(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_full_disk_ends_with_one_line(call: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of the system that names no file is told as it is."""
+    """The line names the file that could not be written; nothing is left."""
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     status, _, err = call(*TRAIN)
-    assert (status, err) == (2, f"purenet: [Errno {errno.ENOSPC}] No space left on device\n")
+    assert (status, err) == (2, "purenet: purenet-run/config.json: No space left on device\n")
     assert names(".") == {"digits.npz"}
 
 
@@ -513,7 +853,7 @@ def test_without_pillow_arrays_are_predicted_and_pictures_refused(
 def test_predict_prints_class_and_probability(call: Cli, model: Path) -> None:
     """Rows of an array are numbered; integers are scaled as in training."""
     np.save("digits.npy", X[:5])
-    params, cfg = checkpoint.load(model)
+    params, cfg = checkpoint.load(model)[:2]
     p = purenet.predict_proba(params, X[:5] * cfg.input_scale)
     status, out, err = call("predict", model, "digits.npy")
     assert (status, err) == (0, "")
@@ -542,7 +882,7 @@ def test_evaluate_counts_each_test_example_once(call: Cli, model: Path) -> None:
     assert (status, err) == (0, "")
     summary, _, columns, *rows = out.splitlines()
     labels, *confusion = np.array([row.split() for row in rows], int).T
-    params, cfg = checkpoint.load(model)
+    params, cfg = checkpoint.load(model)[:2]
     loss, accuracy = purenet.evaluate(params, TEST, cfg)
     assert summary == f"20 test examples: loss {loss:.4f}, accuracy {accuracy:.2%}"
     assert columns.split() == [*"012"]
@@ -609,6 +949,8 @@ def test_mnist_needs_no_options(call: Cli) -> None:
         ("train --init-scale -1", "must be a finite number >= 0, got -1.0"),
         ("train --input-scale 1/0", "--input-scale: expected a number or fraction, got '1/0'"),
         ("train --input-scale 1e400", "input_scale must be a finite number >= 0, got inf"),
+        ("train --checkpoint-every 0", "--checkpoint-every: expected epochs as 2, seconds as 30s"),
+        ("train --checkpoint-every 5m", "or steps as 500steps, got '5m'"),
         ("train --seed -1", "seed must be an integer >= 0, got -1"),
         ("train --data missing", "missing: No such file or directory"),
         ("train --data empty", "empty: expected an .npz file"),

@@ -96,19 +96,23 @@ class Resuming(RuleBasedStateMachine):
     def resume(self, run: Run, more: int) -> Run:
         """Train some epochs more, to the end."""
         before = run.result
-        cfg = replace(run.cfg, epochs=before.state.epochs + more)
+        least = int(before.state.steps > 0)  # an epoch under way is brought to its end
+        cfg = replace(run.cfg, epochs=before.state.epochs + max(more, least))
         result = train(before.params, self.data, cfg, state=before.state)
         return self.checked(run, result._replace(history=before.history + result.history))
 
-    @rule(target=runs, run=runs, taken=st.integers(1, 2))
-    def stop(self, run: Run, taken: int) -> Any:
-        """Break off after some epochs of many; one may go on from any of them."""
+    @rule(target=runs, run=runs, taken=st.integers(1, 2), steps=st.none() | st.integers(1, 3))
+    def stop(self, run: Run, taken: int, steps: int | None) -> Any:
+        """Break off after some records of many, also inside an epoch; go on from any of them."""
         params, state, history = run.result
-        records = epochs(params, self.data, replace(run.cfg, epochs=1000), state=state)
+        cfg = replace(run.cfg, epochs=1000)
         stopped = []
-        for record in islice(records, taken):
-            history = [*history, {"epoch": record.epoch, "loss": record.loss}]
-            run = self.checked(run, TrainResult(record.params, record.state, history))
+        for record in islice(epochs(params, self.data, cfg, state=state, steps=steps), taken):
+            if record.state.steps:  # is compared once the epoch has come to its end
+                run = replace(run, result=TrainResult(record.params, record.state, history))
+            else:
+                history = [*history, {"epoch": record.epoch, "loss": record.loss}]
+                run = self.checked(run, TrainResult(record.params, record.state, history))
             stopped.append(run)
         return multiple(*stopped)
 
@@ -119,7 +123,9 @@ class Resuming(RuleBasedStateMachine):
         | st.fixed_dictionaries({"learning_rate": st.sampled_from([0.05, 0.1, 0.3])}),
     )
     def change(self, run: Run, change: dict[str, Any]) -> Run:
-        """Set another batch size or learning rate for what comes."""
+        """Set another batch size or learning rate for what comes, between epochs."""
+        if run.result.state.steps:
+            return run
         return replace(run, cfg=replace(run.cfg, **change), origin=run.result)
 
     def checked(self, before: Run, result: TrainResult) -> Run:

@@ -1,13 +1,19 @@
 """The folder of a run: what is there after each step, and what is refused."""
 
+import errno
+import fcntl
+import io
 import json
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from purenet import Config, checkpoint, init, runs
+from purenet import Config, State, checkpoint, init, init_velocity
 from purenet.runs import Run, model_file
 
 CFG = Config(seed=4)
@@ -20,48 +26,100 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def finished(folder: Path, epochs: int = 1) -> Run:
-    """Make a run of some epochs and finish it."""
-    run = Run(folder, {"seed": 4}, overwrite=True)
-    for e in range(epochs):
-        run.add(init([2, 3], seed=e), CFG, FIGURES | {"epoch": e + 1})
-    run.finish()
+def opened(folder: Path, *, overwrite: bool = False, seed: int = 4) -> Run:
+    """Start a new run in a folder."""
+    run = Run(folder, make=True)
+    run.start(overwrite=overwrite)
+    run.settings = {"seed": seed}
     return run
+
+
+def add(run: Run, e: int, *, seed: int = 0) -> dict[str, Any]:
+    """Write epoch e, counted from 1, of a run that saves each; return its parameters."""
+    params = init([2, 3], seed=seed + e)
+    run.add(FIGURES | {"epoch": e})
+    run.keep(params, CFG, State(init_velocity(params), e), "of the data")
+    run.save()
+    return params
+
+
+def finished(folder: Path, epochs: int = 1) -> None:
+    """Leave a run of some epochs."""
+    run = opened(folder, overwrite=True)
+    for e in range(epochs):
+        add(run, e + 1)
+    run.close()
 
 
 def test_after_each_epoch_the_folder_holds_all_of_them(tmp_path: Path) -> None:
     """Whatever ends the process: settings, the last network, and a line for each epoch."""
-    run = Run(tmp_path, {"seed": 4}, overwrite=False)
+    run = opened(tmp_path)
     for e in (1, 2, 3):
-        params = init([2, 3], seed=e)
-        run.add(params, CFG, FIGURES | {"epoch": e})
-        assert sorted(content(tmp_path)) == sorted(FILES[:3])
-        loaded, cfg = checkpoint.load(tmp_path / "model.safetensors")
+        params = add(run, e)
+        assert sorted(content(tmp_path)) == sorted([".lock", *FILES[:3]])
+        loaded, cfg, state, told, _ = checkpoint.load(tmp_path / "model.safetensors")
         assert np.array_equal(loaded["W1"], params["W1"])
-        assert cfg == CFG
+        assert state is not None
+        assert (cfg, state.epochs, told) == (CFG, e, "of the data")
         lines = (tmp_path / "history.jsonl").read_text().splitlines()
         assert [json.loads(line) for line in lines] == [
             FIGURES | {"epoch": i} for i in range(1, e + 1)
         ]
     assert json.loads((tmp_path / "config.json").read_text()) == {"seed": 4}
-    assert run.finish() == FILES
+    assert run.close() == FILES
+    assert sorted(content(tmp_path)) == sorted(FILES)
 
 
-def test_folders_are_made_and_go_again_if_no_epoch_is_done(tmp_path: Path) -> None:
-    """A run without epochs leaves the folders that were there before it, and no others."""
+def test_what_was_noted_is_saved_at_the_latest_as_the_run_is_closed(tmp_path: Path) -> None:
+    """Between two checkpoints, the last whole state is kept in mind."""
+    run = opened(tmp_path)
+    for seed in (1, 2):
+        params = init([2, 3], seed=seed)
+        run.keep(params, CFG, State(init_velocity(params), 0, seed), "of the data")
+    assert sorted(content(tmp_path)) == [".lock"]
+    assert run.close() == ["model.safetensors", "config.json", "history.jsonl"]
+    saved = checkpoint.load(tmp_path / "model.safetensors")
+    assert saved.state is not None
+    assert saved.state.steps == 2
+    assert np.array_equal(saved.params["W1"], params["W1"])
+    assert (tmp_path / "history.jsonl").read_text() == ""
+
+
+def test_the_history_is_on_the_disk_before_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be ahead of the checkpoint, never behind."""
+    run = opened(tmp_path)
+    add(run, 1)
+    done: list[str] = []
+    fsync = os.fsync
+
+    def synced(descriptor: int) -> None:
+        done.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    add(run, 2)
+    assert done[0] == "history.jsonl"
+    assert [name for name in done if "model" in name] == done[1:2]
+    run.close()
+
+
+def test_folders_are_made_and_go_again_if_nothing_is_saved(tmp_path: Path) -> None:
+    """A run without a step leaves the folders that were there before it, and no others."""
     (tmp_path / "there").mkdir()
     for folder in (tmp_path / "there", tmp_path / "there" / "a" / "b"):
-        run = Run(folder, {}, overwrite=False)
+        run = opened(folder)
         assert folder.is_dir()
-        assert run.finish() == []
+        assert run.close() == []
     assert [path.name for path in tmp_path.rglob("*")] == ["there"]
 
 
 def test_a_folder_that_others_use_by_now_stays(tmp_path: Path) -> None:
     """Only empty folders are removed."""
-    run = Run(tmp_path / "a" / "b", {}, overwrite=False)
+    run = opened(tmp_path / "a" / "b")
     (tmp_path / "a" / "notes.txt").touch()
-    assert run.finish() == []
+    assert run.close() == []
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["notes.txt"]
 
 
@@ -69,55 +127,231 @@ def test_a_folder_that_others_use_by_now_stays(tmp_path: Path) -> None:
 def test_any_file_of_a_run_tells_an_earlier_run(tmp_path: Path, name: str) -> None:
     """The message names the file, and what to do."""
     (tmp_path / name).write_bytes(b"earlier")
-    with pytest.raises(ValueError, match=rf"holds an earlier run \({name}\): .*--overwrite"):
-        Run(tmp_path, {}, overwrite=False)
+    message = rf"holds an earlier run \({name}\): go on with --resume, .*--output, .*--overwrite"
+    run = Run(tmp_path, make=True)
+    with pytest.raises(ValueError, match=message):
+        run.start(overwrite=False)
+    run.close()
     assert content(tmp_path) == {name: b"earlier"}
 
 
-def test_an_earlier_run_is_replaced_at_the_first_epoch(tmp_path: Path) -> None:
+def test_an_earlier_run_is_replaced_at_the_first_save(tmp_path: Path) -> None:
     """Until then all of it is there, after it nothing of it; other files stay as they are."""
     finished(tmp_path, epochs=3)
     (tmp_path / "notes.txt").write_bytes(b"mine")
     before = content(tmp_path)
-    run = Run(tmp_path, {"seed": 9}, overwrite=True)
-    assert content(tmp_path) == before
-    run.add(init([2, 3], seed=9), CFG, FIGURES)
+    run = opened(tmp_path, overwrite=True, seed=9)
+    assert content(tmp_path) == before | {".lock": b""}
+    add(run, 1, seed=9)
     after = content(tmp_path)
-    assert sorted(after) == sorted([*FILES[:3], "notes.txt"])
+    assert sorted(after) == sorted([".lock", *FILES[:3], "notes.txt"])
     assert json.loads(after["history.jsonl"]) == FIGURES
     assert json.loads(after["config.json"]) == {"seed": 9}
     assert after["notes.txt"] == b"mine"
+    run.close()
+
+
+# Two at once.
+
+
+def test_a_folder_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """Until the first run is closed, or its process ends, there is no second."""
+    run = opened(tmp_path)
+    add(run, 1)
+    before = content(tmp_path)
+    for make in (True, False):
+        with pytest.raises(ValueError, match=f"^{tmp_path} is in use by another run$"):
+            Run(tmp_path, make=make)
+    assert content(tmp_path) == before
+    run.close()
+    Run(tmp_path, make=False).close()
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_lock_that_its_owner_removes_meanwhile_locks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    """Between opening and locking it the owner may remove it, and a third may make another."""
+    flock = fcntl.flock
+    calls: list[Any] = []
+
+    def late(file: Any, how: int) -> None:
+        if not calls:
+            os.unlink(tmp_path / ".lock")
+            if others:
+                (tmp_path / ".lock").touch()
+        calls.append(file)
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    run = Run(tmp_path, make=False)
+    assert len(calls) == 2
+    with pytest.raises(ValueError, match="in use"):
+        Run(tmp_path, make=False)
+    run.close()
+
+
+def test_parts_of_files_that_a_killed_process_left_are_removed(tmp_path: Path) -> None:
+    """They are of no use; whole files stay."""
+    finished(tmp_path)
+    (tmp_path / ".part-1234-model.safetensors").write_bytes(b"half")
+    Run(tmp_path, make=False).close()
+    assert sorted(content(tmp_path)) == sorted(FILES)
+
+
+# Going on.
+
+
+def test_a_run_goes_on_with_its_settings_checkpoint_and_history(tmp_path: Path) -> None:
+    """Lines of epochs beyond the checkpoint are dropped, half a line too, as it next saves."""
+    finished(tmp_path, epochs=2)
+    history = tmp_path / "history.jsonl"
+    whole = history.read_bytes()
+    history.write_bytes(whole + b'{"epoch": 3, "loss": 1.0, "test_loss": 1.0}\n{"epo')
+    before = content(tmp_path)
+    run = Run(tmp_path, make=False)
+    settings, saved = run.resume()
+    assert settings == {"seed": 4}
+    assert saved is not None
+    assert saved.state is not None
+    assert saved.state.epochs == 2
+    assert run.history == [FIGURES, FIGURES | {"epoch": 2}]
+    assert content(tmp_path) == before | {".lock": b""}
+    run.settings = {"seed": 5}
+    add(run, 3)
+    run.close()
+    lines = history.read_bytes().splitlines(keepends=True)
+    assert b"".join(lines[:2]) == whole
+    assert json.loads(lines[2]) == FIGURES | {"epoch": 3}
+    assert len(lines) == 3
+    assert json.loads((tmp_path / "config.json").read_text()) == {"seed": 5}
+
+
+def test_a_run_without_a_checkpoint_goes_on_from_its_settings(tmp_path: Path) -> None:
+    """It was ended between writing one and the other."""
+    finished(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    run = Run(tmp_path, make=False)
+    assert run.resume() == ({"seed": 4}, None)
+    assert run.history == []
+    run.close()
+
+
+def change(name: str, text: str) -> Callable[[Path], object]:
+    """Return a function that writes a file of a run."""
+    return lambda folder: (folder / name).write_text(text)
+
+
+def without_state(folder: Path) -> None:
+    """Replace the checkpoint by a network alone."""
+    checkpoint.save(folder / "model.safetensors", init([2, 3]), CFG)
+
+
+DAMAGED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no settings": (lambda folder: (folder / "config.json").unlink(), "holds no run"),
+    "settings no JSON": (change("config.json", "{"), "config.json: expected a JSON object: "),
+    "settings a list": (change("config.json", "[]"), "config.json: .* object, got a list"),
+    "settings too deep": (change("config.json", "[" * 10**5), "config.json: expected a JSON"),
+    "settings no text": (
+        lambda folder: (folder / "config.json").write_bytes(b"\xff{}"),
+        "config.json: expected a JSON object: ",
+    ),
+    "no checkpoint": (change("model.safetensors", "{"), "model.safetensors is not a purenet model"),
+    "no state": (without_state, "model.safetensors holds a network, but no state to go on from"),
+    "no line": (change("history.jsonl", ""), "expected the figures of epoch 1 in its line"),
+    "no JSON": (change("history.jsonl", "{\n{\n"), "expected the figures of epoch 1"),
+    "too deep": (change("history.jsonl", "[" * 10**5), "expected the figures of epoch 1"),
+    "a list": (change("history.jsonl", "[1]\n"), "expected the figures of epoch 1"),
+    "no figures": (change("history.jsonl", '{"epoch": 1}\n'), "expected the figures of epoch 1"),
+    "figures of text": (
+        change("history.jsonl", json.dumps(FIGURES | {"loss": "1"})),
+        "expected the figures of epoch 1",
+    ),
+    "another epoch": (
+        change("history.jsonl", json.dumps(FIGURES) + "\n" + json.dumps(FIGURES)),
+        "expected the figures of epoch 2",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_run_does_not_go_on(
+    tmp_path: Path, damage: Callable[[Path], object], message: str
+) -> None:
+    """The message names the file; nothing is written."""
+    finished(tmp_path, epochs=2)
+    damage(tmp_path)
+    before = content(tmp_path)
+    run = Run(tmp_path, make=False)
+    with pytest.raises(ValueError, match=f"^{tmp_path}.*{message}"):
+        run.resume()
+    run.close()
+    assert content(tmp_path) == before
+
+
+# What the system refuses.
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_an_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system is asked at once, by a file that leaves no trace."""
+    """The lock is a file: the system is asked at once."""
+    whole = io.open
 
-    def refuse(dir: Path) -> None:  # noqa: A002
-        raise PermissionError(13, "Permission denied", str(dir))
+    def refuse(path: Any, *args: Any, **options: Any) -> Any:
+        if str(path).startswith(str(tmp_path)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return whole(path, *args, **options)
 
-    monkeypatch.setattr(runs, "TemporaryFile", refuse)
+    monkeypatch.setattr(io, "open", refuse)
     with pytest.raises(PermissionError):
-        Run(tmp_path, {}, overwrite=False)
+        Run(tmp_path, make=True)
+
+
+def test_a_full_disk_leaves_no_half_of_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """History and checkpoint are what they were."""
+    run = opened(tmp_path)
+    add(run, 1)
+    before = content(tmp_path)
+
+    class Full(io.FileIO):
+        def write(self, data: Any) -> int:
+            super().write(bytes(data)[:5])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def opened_full(self: Path, mode: str) -> io.TextIOWrapper:
+        return io.TextIOWrapper(Full(self, mode), write_through=True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", opened_full)
+        with pytest.raises(OSError, match="No space left"):
+            run.add(FIGURES | {"epoch": 2})
+    assert run.history == [FIGURES]
+    assert content(tmp_path) == before
+    run.close()
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     """The message says what is wrong with the path."""
     path = tmp_path / "file"
     path.touch()
-    with pytest.raises(ValueError, match="file is not a folder"):
-        Run(path, {}, overwrite=True)
+    for make in (True, False):
+        with pytest.raises(ValueError, match="file is not a folder"):
+            Run(path, make=make)
+    with pytest.raises(ValueError, match="missing is not a folder"):
+        Run(tmp_path / "missing", make=False)
 
 
 def test_without_matplotlib_there_are_no_curves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The names that `finish` returns are those that are there."""
+    """The names that `close` returns are those that are there."""
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    run = Run(tmp_path, {}, overwrite=False)
-    run.add(init([2, 3]), CFG, FIGURES)
-    assert run.finish() == FILES[:3]
+    run = opened(tmp_path)
+    add(run, 1)
+    assert run.close() == FILES[:3]
 
 
 def test_a_run_stands_for_its_model(tmp_path: Path) -> None:

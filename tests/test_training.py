@@ -15,6 +15,7 @@ from purenet import (
     Config,
     DivergenceError,
     State,
+    TrainResult,
     accuracy,
     backward,
     epochs,
@@ -24,6 +25,9 @@ from purenet import (
     momentum_step,
     train,
 )
+from purenet.engines import batches
+from purenet.engines.pure import PureEngine
+from purenet.training import _located
 from tests.support.libraries import LIBRARIES, to_numpy
 from tests.support.problems import problem, read_only
 
@@ -192,21 +196,28 @@ def test_divergence_is_named_and_gives_back_the_last_finite_state(library: str) 
     start = {name: asarray(p) for name, p in good.params.items()}
     state = State({name: asarray(v) for name, v in good.state.velocity.items()}, 1)
     message = (
-        r"^training stopped being finite in epoch 2, step [23]; "
-        r"a smaller learning rate or input scale may help$"
+        "^training stopped being finite in epoch 2, step 2: the loss has NaN or infinity; "
+        "a smaller learning rate or input scale may help$"
     )
     with pytest.raises(DivergenceError, match=message) as caught:
         train(start, (asarray(x), asarray(y)), diverging, state=state)
-    assert caught.value.epoch == 2
-    assert caught.value.state.epochs == 1
-    assert same_bits({k: to_numpy(p) for k, p in caught.value.params.items()}, good.params)
+    assert (caught.value.epoch, caught.value.step, caught.value.name) == (2, 2, "the loss")
+    # what one step, and no epoch, of that run gives
+    records = epochs(start, (asarray(x), asarray(y)), diverging, state=state, steps=1)
+    before = next(records)
+    for got, expected in (
+        (caught.value.params, before.params),
+        (caught.value.state.velocity, before.state.velocity),
+    ):
+        assert same_bits(*({k: to_numpy(p) for k, p in one.items()} for one in (got, expected)))
+    assert caught.value.state[1:] == before.state[1:] == (1, 1, before.loss * 4)
 
 
 def test_divergence_in_the_last_update_is_seen() -> None:
     """Parameters that are not finite are an error though every loss before was finite."""
     params, x, y = problem(6, 3, n=10)
     cfg = Config(learning_rate=1e308, batch_size=None, epochs=1, l2=1e10)
-    with pytest.raises(DivergenceError, match="in epoch 1, step 1"):
+    with pytest.raises(DivergenceError, match="in epoch 1, step 1: W1 has"):
         train(params, (x, y), cfg)
 
 
@@ -215,22 +226,97 @@ def test_divergence_of_a_bias_alone_is_seen() -> None:
     params = {"W1": np.zeros((1, 2)), "b1": np.zeros(2)}
     velocity = {"W1": np.zeros((1, 2)), "b1": np.full(2, 1e300)}
     cfg = Config(learning_rate=1e300, batch_size=None, epochs=1, l2=0)
-    with pytest.raises(DivergenceError, match="in epoch 1, step 1") as caught:
+    with pytest.raises(DivergenceError, match="in epoch 1, step 1: b1 has") as caught:
         train(params, (np.zeros((2, 1)), np.array([0, 1])), cfg, state=State(velocity, 0))
     assert same_bits(caught.value.params, params)
     assert same_bits(caught.value.state.velocity, velocity)
 
 
+@pytest.mark.parametrize("steps", [None, 1, 3])
+def test_divergence_that_no_loss_shows_is_traced_to_its_step(steps: int | None) -> None:
+    """A bias of -∞ switches its unit off, and losses go on being finite; the step is found."""
+    x, y = np.ones((10, 1)), np.arange(10) % 2
+    params = {"W1": np.ones((1, 2)), "b1": np.zeros(2), "W2": np.ones((2, 2)), "b2": np.zeros(2)}
+    velocity = init_velocity(params) | {"b1": np.array([0.0, 1e308])}
+    cfg = Config(learning_rate=1, momentum=0.999, l2=0, batch_size=1, epochs=1, shuffle=False)
+    with pytest.raises(DivergenceError) as caught:
+        list(epochs(params, (x, y), cfg, state=State(velocity, 0), steps=steps))
+    # b1 falls by 0.999 · 10³⁰⁸ at first, and passes the largest number, 1.80 · 10³⁰⁸, at the second
+    assert (caught.value.step, caught.value.name) == (2, "b1")
+    before = next(epochs(params, (x, y), cfg, state=State(velocity, 0), steps=1))
+    assert same_bits(caught.value.params, before.params)
+    assert same_bits(caught.value.state.velocity, before.state.velocity)
+    assert caught.value.state[1:] == before.state[1:]
+
+
+def test_a_sum_of_losses_that_overflows_is_divergence() -> None:
+    """Each loss is finite; their sum is not, and the last finite one belongs to the state."""
+    x, y = np.full((4, 1), 1e308), np.array([1, 1, 1, 1])
+    params = {"W1": np.array([[1.0, 0.0]]), "b1": np.zeros(2)}
+    cfg = Config(learning_rate=0, l2=0, batch_size=1, epochs=1)
+    with pytest.raises(DivergenceError, match="step 2: the loss has") as caught:
+        train(params, (x, y), cfg)
+    assert caught.value.state[1:] == (0, 1, 1e308)
+
+
+def test_divergence_that_does_not_come_again_is_told_as_it_was_seen() -> None:
+    """Where arithmetic is not reproducible, the state before the slice is given back."""
+    engine = PureEngine(P, V, X, Y, CFG)
+    seen = DivergenceError(1, 2, "b1", P, State(V, 0))
+    assert _located(seen, engine, batches(range(7), 4)) is seen
+
+
 def test_divergence_error_survives_pickling() -> None:
     """A run in another process can tell of it."""
-    error = DivergenceError(2, 3, P, State(V, 1))
+    error = DivergenceError(2, 3, "W1", P, State(V, 1))
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error)
-    for told in (again.args, (again.epoch, again.step, again.params, again.state)):
-        epoch, step, params, state = told
-        assert (epoch, step, state.epochs) == (2, 3, 1)
+    for told in (again.args, (again.epoch, again.step, again.name, again.params, again.state)):
+        epoch, step, name, params, state = told
+        assert (epoch, step, name, state.epochs) == (2, 3, "W1", 1)
         assert same_bits(params, P)
         assert same_bits(state.velocity, V)
+
+
+@pytest.mark.parametrize("library", ["numpy", "jax"])
+@pytest.mark.parametrize(("batch_size", "steps"), [(4, 1), (3, 2), (1, 3), (None, 1), (4, 9)])
+@pytest.mark.parametrize("order", [{"shuffle": True}, {"shuffle": False}])
+def test_a_run_can_be_resumed_from_inside_an_epoch(
+    library: str, batch_size: int | None, steps: int, order: dict[str, bool]
+) -> None:
+    """From any record, the rest of the run has the bits of the run that was never cut."""
+    params, x, y = problem(6, 5, 3, n=10)
+    asarray = LIBRARIES[library]
+    params, data = {name: asarray(p) for name, p in params.items()}, (asarray(x), asarray(y))
+    cfg = replace(CFG, batch_size=batch_size, epochs=2, **order)
+    whole = train(params, data, cfg)
+    records = list(epochs(params, data, cfg, steps=steps))
+    size = batch_size or 10
+    inside = list(range(steps * size, 10, steps * size))
+    assert [record.epoch for record in records] == [1] * (len(inside) + 1) + [2] * (len(inside) + 1)
+    assert [record.state.steps * size for record in records] == [*inside, 0] * 2
+    for record in records:
+        rest = train(record.params, data, cfg, state=record.state)
+        assert same_bits(*(bits_of(one) for one in (rest, whole)))
+        assert rest.history == whole.history[record.state.epochs :]
+
+
+def bits_of(result: TrainResult) -> dict[str, Any]:
+    """Return parameters and velocity as one dictionary of NumPy arrays."""
+    velocity = {f"velocity.{name}": v for name, v in result.state.velocity.items()}
+    return {name: to_numpy(p) for name, p in (result.params | velocity).items()}
+
+
+def test_the_loss_inside_an_epoch_is_the_mean_so_far() -> None:
+    """Of batches seen, weighted by their sizes, each before its update."""
+    params, x, y = problem(6, 5, 3, n=10)
+    cfg = replace(CFG, shuffle=False, epochs=1)
+    first, second, _ = epochs(params, (x, y), cfg, steps=1)
+    # two operations on one number of order 1
+    assert abs(first.loss - loss(params, x[:4], y[:4], l2=0.01)) < 8 * np.finfo(float).eps
+    assert abs(second.loss * 8 - second.state.loss) < 8 * np.finfo(float).eps
+    later = loss(first.params, x[4:8], y[4:8], l2=0.01)
+    assert abs(second.loss - (first.loss + later) / 2) < 8 * np.finfo(float).eps
 
 
 @pytest.mark.parametrize("arranged", [np.asfortranarray, lambda x: x[::-1]])
@@ -311,7 +397,7 @@ BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         lambda: train({name: p * np.nan for name, p in P.items()}, (X, Y), CFG),
-        "params must be finite, got NaN or infinity",
+        "params must be finite, got NaN or infinity in W1",
     ),
     (
         lambda: train({name: p + 0j for name, p in P.items()}, (X, Y), CFG),
@@ -319,12 +405,29 @@ BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         lambda: train(P, (X, Y), CFG, state=State({name: v - np.inf for name, v in V.items()}, 0)),
-        "velocity must be finite, got NaN or infinity",
+        "velocity must be finite, got NaN or infinity in W1",
     ),
     (
         lambda: train(P, (X, Y), CFG, state=State(V, -1)),
         "state.epochs must be an integer >= 0, got -1",
     ),
+    (
+        lambda: train(P, (X, Y), CFG, state=State(V, 0, -1)),
+        "state.steps must be an integer >= 0, got -1",
+    ),
+    (
+        lambda: train(P, (X, Y), CFG, state=State(V, 0, 2)),
+        "state.steps must be < 2, the steps of an epoch, got 2",
+    ),
+    (
+        lambda: train(P, (X, Y), CFG, state=State(V, 3, 1)),
+        "cfg.epochs is the total: must be >= 4, got 3",
+    ),
+    (
+        lambda: train(P, (X, Y), CFG, state=State(V, 0, 1, np.nan)),
+        "state.loss must be a finite number >= 0, got nan",
+    ),
+    (lambda: epochs(P, (X, Y), CFG, steps=0), "steps must be an integer >= 1, got 0"),
     (lambda: evaluate(P, (X, Y + 5), CFG), "y must hold labels from 0 to 1, got 5"),
     (lambda: epochs(P, (X[:, 1:], Y), CFG), "x must have shape (batch, 4), got (7, 3)"),
 ]
@@ -336,3 +439,12 @@ def test_bad_arguments_are_named_before_training(call: Callable[[], Any], messag
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         call()
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("batch_size", [None, 10])
+def test_a_batch_of_all_examples_takes_them_as_they_lie(batch_size: int | None) -> None:
+    """There is nothing to shuffle: its gradient is that of any order."""
+    params, x, y = problem(6, 5, 3, n=10)
+    cfg = replace(CFG, batch_size=batch_size)
+    results = [train(params, (x, y), replace(cfg, shuffle=shuffle)) for shuffle in (True, False)]
+    assert same_bits(*(result.params for result in results))

@@ -1,0 +1,204 @@
+"""Files that are written whole or not at all, and files that are read without being believed."""
+
+import io
+import math
+import os
+import stat
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "LIMIT",
+    "PART",
+    "check_unpacked",
+    "members",
+    "native",
+    "open_regular",
+    "read_member",
+    "read_npy",
+    "read_up_to",
+    "replacing",
+    "write",
+]
+
+LIMIT = 1 << 32
+"""The most bytes that are unpacked from one compressed file: 4 GiB."""
+
+PART = ".part-"
+"""How the name of a file begins that is not whole yet."""
+
+CHUNK = 1 << 20  # bytes
+
+_HEADER = 4096  # bytes; 64 axes of 20 digits need fewer
+_NPY_HEADERS: dict[tuple[int, ...], tuple[int, Callable[[IO[bytes]], Any]]] = {
+    (1, 0): (2, np.lib.format.read_array_header_1_0),
+    (2, 0): (4, np.lib.format.read_array_header_2_0),
+}
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the name of a file to write, which then takes the place of another, or of none.
+
+    It lies in the same folder, for a rename is atomic only inside one file system, and is flushed
+    before the rename, for a rename may reach the disk before the data. After it the folder is
+    flushed, which holds the name. Until the rename an earlier file is as it was.
+    """
+    part = path.with_name(f"{PART}{os.getpid()}-{path.name}")
+    try:
+        try:
+            yield part
+            flush(part)
+            os.replace(part, path)
+        except BaseException:
+            with suppress(OSError):  # the first error tells more
+                os.unlink(part)
+            raise
+        flush(path.parent)
+    except OSError as error:  # those of open files have no name
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def flush(path: Path) -> None:
+    """Have the system write a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        The file; one that is there is replaced, and stays as it was if this fails.
+    content : bytes
+        What it will hold.
+
+    Raises
+    ------
+    OSError
+        When it cannot be written.
+    """
+    with replacing(Path(path)) as part:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            rest = memoryview(content)
+            while rest:  # a write may take a part
+                rest = rest[os.write(descriptor, rest[:CHUNK]) :]
+        finally:
+            os.close(descriptor)
+
+
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """Open a file for reading, refusing pipes and devices, which may never end.
+
+    Raises
+    ------
+    ValueError
+        Not a regular file.
+    OSError
+        A file that cannot be opened.
+    """
+    # Without O_NONBLOCK a pipe that nobody writes to would be waited for.
+    file = open(path, "rb", opener=_opener)  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ValueError(f"{os.fspath(path)} is not a regular file")
+    return file
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def read_up_to(stream: IO[bytes] | io.BufferedIOBase, size: int) -> bytearray:
+    """Read at most so many bytes; memory grows with what is there, not with what is asked for."""
+    data = bytearray()
+    while chunk := stream.read(min(CHUNK, size - len(data))):
+        data += chunk
+    return data
+
+
+def native(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array as other libraries take it: rows together, this machine's byte order."""
+    return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
+
+
+def read_npy(stream: IO[bytes], length: int) -> NDArray[Any]:
+    """Read an .npy stream of so many bytes: one array of real numbers, and nothing after it.
+
+    Nothing is unpickled, and the size that the header claims is compared with the length before
+    memory is taken for it.
+
+    Raises
+    ------
+    ValueError
+        Another stream.
+    """
+    magic = stream.read(8)
+    version = tuple(magic[6:])
+    if magic[:6] != b"\x93NUMPY" or version not in _NPY_HEADERS:
+        raise ValueError(f"expected an .npy file of version 1.0 or 2.0, got {magic.hex(' ')}")
+    width, parse = _NPY_HEADERS[version]
+    field = stream.read(width)
+    used = int.from_bytes(field, "little")
+    if used > _HEADER:
+        raise ValueError(f"expected a header of at most {_HEADER} bytes, got {used}")
+    shape, fortran_order, dtype = parse(io.BytesIO(field + stream.read(used)))
+    if dtype.kind not in "iuf" or min(shape, default=0) < 0:
+        raise ValueError(f"expected an array of real numbers, got {dtype} of shape {shape}")
+    size, found = dtype.itemsize * math.prod(shape), length - 8 - width - used
+    if size == found:
+        data = read_up_to(stream, size)
+        found = len(data) + len(stream.read(1))  # only at its end is a member's checksum compared
+    if size != found:
+        raise ValueError(f"expected {size} bytes for {dtype} of shape {shape}, got {found}")
+    order: Any = "F" if fortran_order else "C"
+    return native(np.frombuffer(data, dtype).reshape(shape, order=order))
+
+
+def members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return the members of an .npz archive by the names of their arrays, checked to be harmless.
+
+    Raises
+    ------
+    ValueError
+        A name that comes twice, a method other than NumPy's two, or more than `LIMIT` bytes.
+    """
+    found: dict[str, zipfile.ZipInfo] = {}
+    unpacked = 0
+    for info in archive.infolist():
+        name = info.filename.removesuffix(".npy")
+        if name in found:
+            raise ValueError(f"it holds {name} twice")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{name} is compressed by method {info.compress_type}, not by deflate")
+        unpacked += info.file_size * (info.compress_type == zipfile.ZIP_DEFLATED)
+        found[name] = info
+    check_unpacked(unpacked)
+    return found
+
+
+def check_unpacked(size: int) -> None:
+    """Refuse compressed content that would be larger than the limit."""
+    if size > LIMIT:
+        raise ValueError(f"it unpacks to {size} bytes, more than {LIMIT}: keep it uncompressed")
+
+
+def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
+    """Read one array of an archive, as `read_npy` does."""
+    try:
+        with archive.open(info) as stream:
+            return read_npy(stream, info.file_size)
+    except ValueError as error:
+        raise ValueError(f"{info.filename}: {error}") from error

@@ -1,0 +1,163 @@
+"""A save that fails, wherever it does, leaves the last good checkpoint as it was."""
+
+import errno
+import os
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from purenet import Config, State, _files, checkpoint, cli, init, init_velocity
+from tests.support.readers import PARTS, npz
+
+CALLS = ("open", "write", "fsync", "replace", "close")
+ERRORS = (errno.ENOSPC, errno.EIO, errno.EINTR)
+
+
+class Faults:
+    """The system's calls on files, of which one fails: before it does anything, or half-way."""
+
+    def __init__(self, at: int | None, error: int, *, half: bool = False) -> None:
+        self.at, self.error, self.half = at, error, half
+        self.calls: list[str] = []
+
+    @contextmanager
+    def injected(self) -> Iterator[None]:
+        """Fail while it lasts."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name in CALLS:
+                patch.setattr(os, name, self.counted(name, getattr(os, name)))
+            yield
+
+    def counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a call that counts, and fails when it is its turn."""
+
+        def counting(*args: Any, **options: Any) -> Any:
+            self.calls.append(name)
+            if len(self.calls) - 1 != self.at:
+                return call(*args, **options)
+            if name == "close":  # the descriptor is gone all the same
+                call(*args, **options)
+            if name == "write" and self.half:
+                call(args[0], args[1][: len(args[1]) // 2])
+            raise OSError(self.error, os.strerror(self.error))
+
+        return counting
+
+
+def same(path: Path, seed: int) -> bool:
+    """Tell whether a file holds the checkpoint of a seed, in every bit."""
+    loaded, params = checkpoint.load(path), init([30, 40, 3], seed=seed)
+    return (
+        loaded.state is not None
+        and loaded.state.epochs == seed
+        and all(loaded.params[name].tobytes() == p.tobytes() for name, p in params.items())
+    )
+
+
+def save(path: Path, seed: int) -> None:
+    """Save a checkpoint that depends on a seed."""
+    params = init([30, 40, 3], seed=seed)
+    checkpoint.save(path, params, Config(), state=State(init_velocity(params), seed))
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["whole", "half"])
+@pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
+def test_whichever_call_of_a_save_fails_the_checkpoint_is_whole(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: int,
+    half: bool,  # noqa: FBT001
+) -> None:
+    """Until the rename it is the earlier one, after it the new one; no other file is left."""
+    monkeypatch.setattr(_files, "CHUNK", 2000)
+    path = tmp_path / "model.safetensors"
+    clean = Faults(None, error)
+    with clean.injected():
+        save(path, 1)
+    assert clean.calls.count("write") > 5
+    assert set(clean.calls) == set(CALLS)
+    for at, name in enumerate(clean.calls):
+        save(path, 1)
+        faults = Faults(at, error, half=half)
+        with faults.injected(), pytest.raises(OSError, match=os.strerror(error)) as caught:
+            save(path, 2)
+        assert (caught.value.errno, caught.value.filename) == (error, str(path))
+        renamed = "replace" in clean.calls[:at]
+        assert same(path, 2 if renamed else 1), f"call {at}, {name}"
+        assert os.listdir(tmp_path) == [path.name]
+    print(f"{len(clean.calls)} faults of {errno.errorcode[error]}")
+
+
+def test_a_first_save_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    """There is no file where there was none, unless it is whole."""
+    path = tmp_path / "model.safetensors"
+    clean = Faults(None, errno.EIO)
+    with clean.injected():
+        save(path, 1)
+    for at in range(len(clean.calls)):
+        path.unlink()
+        with Faults(at, errno.EIO).injected(), pytest.raises(OSError, match="Input/output"):
+            save(path, 1)
+        if path.exists():
+            assert same(path, 1)
+        else:
+            assert os.listdir(tmp_path) == []
+            path.touch()
+
+
+def test_a_file_that_the_system_cuts_short_is_not_put_in_place(tmp_path: Path, long: bool) -> None:  # noqa: FBT001
+    """The kernel itself refuses to write beyond a size: any size of the file but the whole."""
+    path = tmp_path / "model.safetensors"
+    save(path, 1)
+    size, (soft, hard) = path.stat().st_size, resource.getrlimit(resource.RLIMIT_FSIZE)
+    limits = range(0, size, 1 if long else 97)
+    for limit in limits:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                save(path, 2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert os.listdir(tmp_path) == [path.name]
+    assert same(path, 1)
+    print(f"{len(limits)} refusals of the kernel")
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
+def test_whichever_call_of_a_run_fails_it_goes_on_to_the_same_bits(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: int,
+    long: bool,  # noqa: FBT001
+) -> None:
+    """One line, exit status 2, files whole; then --resume, or a new start if nothing is kept."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    Path("data.npz").write_bytes(npz(**PARTS))
+    train = ["train", "--data", "data.npz", "--layers", "6-4-2", "--batch-size", "1", "--quiet"]
+    train += ["--epochs", "2", "--checkpoint-every", "1steps"]
+    clean = Faults(None, error)
+    with clean.injected():
+        assert cli.main([*train, "--output", "whole"]) == 0
+    whole = Path("whole/model.safetensors").read_bytes()
+    for at in range(0, len(clean.calls), 1 if long else 5):
+        folder = f"run-{at}"
+        with Faults(at, error).injected():
+            status = cli.main([*train, "--output", folder])
+        err = capsys.readouterr().err
+        assert status == 2, clean.calls[at]
+        assert err.startswith("purenet: ")
+        assert err.count("\n") == 1
+        if Path(folder, "config.json").exists():
+            assert cli.main(["train", "--resume", folder, "--quiet"]) == 0
+        else:
+            assert cli.main([*train, "--output", folder]) == 0
+        assert Path(folder, "model.safetensors").read_bytes() == whole
+        assert not list(Path(folder).glob(".*"))
+    print(f"{len(clean.calls)} calls of a run, {errno.errorcode[error]}")

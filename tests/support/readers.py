@@ -1,0 +1,133 @@
+"""The readers of files from elsewhere, each with small files that it reads."""
+
+import gzip
+import io
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import numpy as np
+from PIL import Image
+from safetensors.numpy import save
+
+from purenet import Config, State, _files, checkpoint, datasets, images, init, init_velocity
+
+__all__ = ["PARTS", "READERS", "Reader", "cheap_limits", "npz"]
+
+
+class Reader(NamedTuple):
+    """A function that reads a file, by the ending that it chooses by, and files that it reads."""
+
+    read: Callable[[Path], Any]
+    ending: str
+    files: list[bytes]
+
+    def try_file(self, path: Path, content: bytes) -> bool:
+        """Tell whether it reads a file of this content; another error than ValueError comes out."""
+        path.write_bytes(content)
+        try:
+            self.read(path)
+        except ValueError as error:
+            if str(path) not in str(error):
+                raise AssertionError(f"no path in {error!r}") from error
+            return False
+        return True
+
+
+def saved(write: Callable[[Any], Any]) -> bytes:
+    """Return what a function writes into a file."""
+    file = io.BytesIO()
+    write(file)
+    return file.getvalue()
+
+
+def models() -> list[bytes]:
+    """Return a checkpoint of today's format, one inside an epoch, and one of the first format."""
+    params = init([2, 3, 2])
+    files = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model")
+        for steps in (0, 2):
+            state = State(init_velocity(params), 1, steps, steps / 2)
+            checkpoint.save(path, params, Config(), state=state, fingerprint="of x")
+            files.append(Path(path).read_bytes())
+    first = {"purenet": json.dumps(asdict(Config()))}
+    return [*files, save(init([1, 2], dtype=np.float16), first)]
+
+
+def picture(kind: str, mode: str = "L", **options: Any) -> bytes:
+    """Return a picture of 4 × 4 pixels as a file."""
+    pixels = Image.fromarray(np.arange(0, 256, 16, dtype=np.uint8).reshape(4, 4))
+    return saved(lambda file: pixels.convert(mode).save(file, kind, **options))
+
+
+def npy(array: Any) -> bytes:
+    """Return an .npy file."""
+    return saved(lambda file: np.save(file, array))
+
+
+def npz(**arrays: Any) -> bytes:
+    """Return an .npz file."""
+    return saved(lambda file: np.savez(file, **arrays))
+
+
+def compressed(file: Any) -> None:
+    """Write the .npz file of a small data set, compressed."""
+    np.savez_compressed(file, allow_pickle=False, **PARTS)
+
+
+X, Y = np.arange(12, dtype=np.uint8).reshape(2, 6), np.array([0, 1])
+PARTS: dict[str, Any] = {"x_train": X, "y_train": Y, "x_test": X.astype("f4"), "y_test": Y}
+IDX = [
+    bytes.fromhex("00000803 00000001 00000002 00000003") + bytes(range(6)),
+    bytes.fromhex("00000d01 00000002") + np.array([1.5, -2], ">f4").tobytes(),
+]
+READERS = {
+    "model": Reader(checkpoint.load, "safetensors", models()),
+    "idx": Reader(datasets.read_idx, "idx", [*IDX, *(gzip.compress(one, mtime=0) for one in IDX)]),
+    "npz": Reader(
+        datasets.load,
+        "npz",
+        [npz(**PARTS), saved(compressed)],
+    ),
+    "npy": Reader(
+        lambda path: images.read(path, 6), "npy", [npy(X), npy(np.asfortranarray(X, ">f8"))]
+    ),
+    "picture": Reader(
+        lambda path: images.read(path, 16),
+        "png",
+        [
+            picture("PNG"),
+            picture("PNG", "RGBA"),
+            picture("PNG", "P", transparency=3),
+            picture("JPEG"),
+            picture("JPEG", "CMYK", exif=Image.Exif().tobytes()),
+        ],
+    ),
+}
+
+
+def skip_checksum(chunk: Any, *_: object) -> None:
+    """Read the checksum of a PNG's chunk, and compare it with nothing."""
+    chunk.fp.read(4)
+
+
+@contextmanager
+def cheap_limits() -> Iterator[None]:
+    """Unpack at most 16 MiB and 1 megapixel, and take any checksum, which no fuzzer would guess."""
+    of_chunk = "PIL.PngImagePlugin.ChunkStream.crc"
+    with (
+        mock.patch.object(_files, "LIMIT", 1 << 24),
+        mock.patch.object(images, "PIXELS", 1 << 20),
+        mock.patch.object(checkpoint, "_checksum", lambda *_: mock.ANY),  # noqa: PT008
+        mock.patch.object(zipfile.ZipExtFile, "_update_crc", lambda *_: None),  # noqa: PT008
+        mock.patch(of_chunk, skip_checksum),
+    ):
+        yield
