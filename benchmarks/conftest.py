@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np  # noqa: F401  # so that its threads are seen
 import pytest
-from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_info
 
 LIBRARIES = ("purenet", "numpy", "numba", "torch", "jax", "jaxlib", "scikit-learn")
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from pytest_benchmark.fixture import BenchmarkFixture
-from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_info
 
 from benchmarks import contestants, peers
 from benchmarks.contestants import Task

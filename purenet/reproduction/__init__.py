@@ -1,0 +1,1 @@
+"""The report's experiments, run again and set beside its printed figures."""
