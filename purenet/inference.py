@@ -5,12 +5,13 @@ The functions are written against the Python array API standard, as those of `pu
 
 from typing import NamedTuple
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 
 from purenet import _checks
 from purenet._checks import Array, Data, Params
 from purenet.config import Config
 from purenet.engines import CHUNK, as_input
+from purenet.engines import numpy as numpy_engine
 from purenet.network import _log_softmax, _loss_and_delta, forward
 
 __all__ = ["Evaluation", "accuracy", "evaluate", "predict", "predict_proba"]
@@ -165,10 +166,12 @@ def of_logits(params: Params, z: Array, y: Array, l2: float) -> Evaluation:
 
 def logits(params: Params, x: Array, input_scale: float = 1.0) -> Array:
     """Compute the logits of data of any size; integer x is scaled as in training."""
-    _checks.network(params)
-    xp, n = _checks.example_shape(params, x), x.shape[0]
+    xp, _ = _checks.network(params)
+    _checks.example_shape(params, x)
+    real_numpy = is_numpy_array(x) and params["W1"].dtype.kind == "f"
+    run, n = numpy_engine.forward if real_numpy else forward, x.shape[0]
     chunks = (x[start : min(start + CHUNK, n), ...] for start in range(0, n, CHUNK))
-    return xp.concat([forward(params, as_input(params, rows, input_scale)) for rows in chunks])
+    return xp.concat([run(params, as_input(params, rows, input_scale)) for rows in chunks])
 
 
 def _hits(z: Array, y: Array) -> Array:

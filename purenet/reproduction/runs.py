@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 SEGMENT = 100  # iterations of full batch in one unit, so that an interruption costs little
+PAUSE = 0.2  # seconds between turns: threads of BLAS spin for a tenth of one after a product
 EVERY = 20  # iterations of full batch between two tests
 
 
@@ -230,6 +231,7 @@ def race(work: Work, *, config: dict[str, Any], dtype: str, epochs: int) -> dict
     result: dict[str, Any] = {"seconds": {}, "losses": {}}
     for _ in range(epochs):
         for name, run in runners.items():
+            time.sleep(PAUSE)
             began = time.perf_counter()
             loss = run()
             result["seconds"].setdefault(name, []).append(time.perf_counter() - began)
