@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 jax.config.update("jax_enable_x64", val=True)  # type: ignore[no-untyped-call]
 
 common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("default", max_examples=75, derandomize=True, **common)  # type: ignore[arg-type]
+settings.register_profile("default", max_examples=60, derandomize=True, **common)  # type: ignore[arg-type]
 settings.register_profile("thorough", max_examples=5000, **common)  # type: ignore[arg-type]
 settings.load_profile("default")
 
