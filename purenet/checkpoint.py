@@ -107,7 +107,13 @@ def save(
     if state is not None:
         _checks.matching(params, velocity=state.velocity)
         tensors |= {VELOCITY + k: _plain(VELOCITY + k, v) for k, v in state.velocity.items()}
-        metadata["state"] = {key: getattr(state, key) for key in ("epochs", "steps", "loss")}
+        metadata["state"] = {
+            "epochs": _checks.integer("state.epochs", state.epochs, least=0),
+            "steps": _checks.integer("state.steps", state.steps, least=0),
+            "loss": _checks.number("state.loss", state.loss),
+        }
+    if not isinstance(fingerprint, str | None):
+        raise ValueError(f"fingerprint must be a text, got {fingerprint!r}")
     metadata["fingerprint"] = fingerprint
     metadata["versions"] = {
         "purenet": purenet.__version__,

@@ -108,6 +108,10 @@ class DivergenceError(ArithmeticError):
         self.epoch, self.step, self.name = epoch, step, name
         self.params, self.state = params, state
 
+    def __repr__(self) -> str:
+        """Leave out the arrays."""
+        return f"DivergenceError({str(self)!r})"
+
     def __str__(self) -> str:
         """Say where, and what may help."""
         return (
@@ -294,7 +298,10 @@ def train(
 
 def _start(params: Params, state: State | None, cfg: Config, steps: int) -> State:
     """Return the state that a run starts from, refusing what does not fit."""
-    state = State(init_velocity(params), 0) if state is None else State(*state)
+    given: Any = (init_velocity(params), 0) if state is None else state
+    if not (isinstance(given, tuple) and 2 <= len(given) <= 4 and isinstance(given[0], dict)):
+        raise ValueError(f"state must be a State, or None, got {type(given).__name__}")
+    state = State(*given)
     _checks.matching(params, velocity=state.velocity)
     done = _checks.integer("state.epochs", state.epochs, least=0)
     step = _checks.integer("state.steps", state.steps, least=0)

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import purenet
-from purenet import Config, State, _files, checkpoint, epochs, init
+from purenet import Config, State, _files, checkpoint, epochs, init, init_velocity
 from purenet.checkpoint import fingerprint, load, save, write
 from tests.support.problems import problem
 
@@ -447,3 +447,23 @@ def test_an_error_of_writing_names_the_file(path: Path, monkeypatch: pytest.Monk
         save(path, init([2, 3]), CFG)
     assert (caught.value.filename, caught.value.errno) == (str(path), errno.ENOSPC)
     assert os.listdir(path.parent) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"state": (0, -1, 0.0)}, "state.steps must be an integer >= 0, got -1"),
+        ({"state": (0, 1, float("nan"))}, "state.loss must be a finite number >= 0, got nan"),
+        ({"fingerprint": 3}, "fingerprint must be a text, got 3"),
+    ],
+)
+def test_what_load_refuses_is_not_saved(tmp_path: Path, bad: Any, message: str) -> None:
+    """The earlier file stays."""
+    path, params = tmp_path / "model.safetensors", init([2, 3])
+    checkpoint.save(path, params, Config())
+    before = path.read_bytes()
+    if "state" in bad:
+        bad = {"state": State(init_velocity(params), *bad["state"])}
+    with pytest.raises(ValueError, match=re.escape(message)):
+        checkpoint.save(path, params, Config(), **bad)
+    assert path.read_bytes() == before

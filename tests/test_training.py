@@ -448,3 +448,19 @@ def test_a_batch_of_all_examples_takes_them_as_they_lie(batch_size: int | None) 
     cfg = replace(CFG, batch_size=batch_size)
     results = [train(params, (x, y), replace(cfg, shuffle=shuffle)) for shuffle in (True, False)]
     assert same_bits(*(result.params for result in results))
+
+
+@pytest.mark.parametrize("state", [3, (init_velocity(problem(2, 2)[0]),), State(None, 0)])  # type: ignore[arg-type]
+def test_a_state_is_a_state(state: Any) -> None:
+    """Anything else is refused by its type."""
+    params, x, y = problem(2, 2)
+    with pytest.raises(
+        ValueError, match=r"^state must be a State, or None, got (int|tuple|State)$"
+    ):
+        train(params, (x, y), CFG, state=state)
+
+
+def test_the_repr_of_a_divergence_leaves_out_arrays() -> None:
+    """A log has one line."""
+    error = DivergenceError(1, 2, "W1", {"W1": np.zeros(99)}, State({}, 0))
+    assert repr(error) == f"DivergenceError({str(error)!r})"

@@ -30,8 +30,18 @@ ROWS = "velocity", "params"  # gradients are summed in the velocity
 
 _BLAS = {t: get_blas_funcs(("gemm", "axpy", "dot"), dtype=t) for t in (np.float32, np.float64)}
 
-# Sums may be reordered, so that they run in vector registers; NaN and infinity keep their meaning.
-compiled = njit(cache=True, fastmath={"contract", "nsz", "reassoc"})
+
+def compiled(function: Any) -> Any:
+    """Compile a function, and keep the result on disk if there is a place that can be written.
+
+    Sums may be reordered, so that they run in vector registers; NaN and infinity keep their
+    meaning.
+    """
+    options: Any = {"fastmath": {"contract", "nsz", "reassoc"}}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # neither beside this file nor in the user's home
+        return njit(**options)(function)
 
 
 @compiled

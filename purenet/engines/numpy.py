@@ -126,7 +126,8 @@ class NumpyEngine:
         if raw.dtype.kind == "f":
             np.copyto(out, raw)
         else:
-            self.kernels.scaled(raw, self.scale, out)
+            # Numba knows no other machine's byte order.
+            (self.kernels if raw.dtype.isnative else plain).scaled(raw, self.scale, out)
         return self.y[rows].astype(np.intp)
 
     def _step(self) -> None:
@@ -159,9 +160,13 @@ def forward(params: Params, x: Array) -> Array:
 
 
 def _views(row: Array, params: Params) -> Params:
-    """Return views of a vector, in the names, order and shapes of the parameters, weights first."""
+    """Return views of a vector, in the names, order and shapes of the parameters.
+
+    The vector has W1, ..., WL, b1, ..., bL, whatever their order in the dictionary, so that a run
+    goes on from a file to the same bits.
+    """
     views, start = dict(params), 0
-    for name in sorted(params, key=lambda name: params[name].ndim, reverse=True):
+    for name in sorted(params, key=lambda name: (name[0], int(name[1:]))):
         p = params[name]
         views[name] = row[start : start + p.size].reshape(p.shape)
         start += p.size

@@ -60,17 +60,17 @@ def softmax_minus_labels(
 
     Return the sum of the cross-entropies.
     """
-    index = np.arange(len(y))
+    index, wide = np.arange(len(y)), np.result_type(z.dtype, np.float32)  # float16 ends at 65504
     z += b
     z -= z.max(axis=1, keepdims=True)
-    of_labels = z[index, y].sum()
+    of_labels = z[index, y].sum(dtype=wide)
     np.exp(z, out=z)
     row = z.sum(axis=1, keepdims=True)
     z *= factor / row
     z[index, y] -= factor
     total *= beta
     total += z.sum(axis=0)
-    return float(np.log(row).sum() - of_labels)
+    return float(np.log(row).sum(dtype=wide) - of_labels)
 
 
 def update(state: Array, momentum: float, decay: float, rate: float) -> float:

@@ -145,3 +145,18 @@ def test_scipy_and_numba_are_used_where_they_are_installed(monkeypatch: pytest.M
     monkeypatch.delattr(engines, "fused")
     monkeypatch.setitem(sys.modules, "purenet.engines.fused", None)
     assert numpy._kernels(np.dtype(np.float32)) is plain
+
+
+def test_functions_are_compiled_where_nothing_can_be_cached() -> None:
+    """A function without a file has no place for a cache."""
+    names: dict[str, Any] = {}
+    exec("def twice(x):\n    return 2 * x", names)
+    assert fused.compiled(names["twice"])(2) == 4
+
+
+def test_losses_of_float16_are_summed_in_float32() -> None:
+    """1,024 losses of 100 are more than float16 holds."""
+    z, labels = np.zeros((1024, 2), np.float16), np.zeros(1024, int)
+    z[:, 1] = 100
+    total = np.zeros(2, np.float16)
+    assert plain.softmax_minus_labels(z, total.copy(), labels, np.float16(0), total, 0.0) == 102_400

@@ -22,7 +22,7 @@ from tests.support.problems import problem
     chunk=st.sampled_from([1, 3, 1024]),
     kernels=st.sampled_from([plain, fused]),
     dtype=st.sampled_from([np.float32, np.float64]),
-    x_dtype=st.sampled_from([np.uint8, np.int16, np.float32, np.float64]),
+    x_dtype=st.sampled_from([np.uint8, np.int16, ">i4", np.float32, np.float64]),
     l2=st.sampled_from([0.0, 0.1]),
     momentum=st.sampled_from([0.0, 0.9]),
     shuffle=st.booleans(),
@@ -124,3 +124,14 @@ def test_engine_has_blas_and_numba_work_on_their_types() -> None:
     for dtype, expected in ((np.float32, fused), (np.float64, fused), (np.longdouble, plain)):
         params, x, y = problem(4, 3, 2, dtype=dtype)
         assert NumpyEngine(params, init_velocity(params), x, y, Config()).kernels is expected
+
+
+def test_order_of_the_dictionary_changes_no_bit() -> None:
+    """Losses, with the penalty, are the same from a file, which has one order."""
+    params, x, y = problem(40, 30, 20, n=50, dtype=np.float32)
+    other = dict(reversed(params.items()))
+    runs = [
+        NumpyEngine(p, init_velocity(p), x, y, Config(l2=0.1, batch_size=7)).run(range(50))
+        for p in (params, other)
+    ]
+    assert runs[0] == runs[1]
