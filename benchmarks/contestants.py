@@ -14,6 +14,7 @@ import numpy as np
 from purenet import Config, backward, datasets, init, init_velocity, momentum_step
 from purenet.engines import CHUNK, batches
 from purenet.engines.numpy import NumpyEngine
+from purenet.training import _order
 
 Params = dict[str, Any]
 Contestant = tuple[Callable[[Any], float], Callable[[], Params]]
@@ -57,7 +58,7 @@ class Task:
     def rows(self, epoch: int) -> Any:
         """Return the order of an epoch: a permutation, or a range if there is no shuffling."""
         if self.shuffle:
-            return np.random.Generator(np.random.PCG64([0, epoch])).permutation(self.n)
+            return _order(0, epoch, self.n)
         return range(self.n)
 
     def batches(self, rows: Any) -> Iterator[Any]:

@@ -23,7 +23,7 @@ from purenet import _checks, _files
 from purenet._checks import Array, Params
 from purenet._files import write
 from purenet.config import Config
-from purenet.training import State
+from purenet.training import State, _fitting
 
 __all__ = ["Checkpoint", "fingerprint", "load", "save", "write"]
 
@@ -105,13 +105,9 @@ def save(
     tensors = {name: _plain(name, p) for name, p in params.items()}
     metadata: dict[str, Any] = {"format": FORMAT, "config": asdict(cfg)}
     if state is not None:
-        _checks.matching(params, velocity=state.velocity)
+        state = _fitting(params, state)
         tensors |= {VELOCITY + k: _plain(VELOCITY + k, v) for k, v in state.velocity.items()}
-        metadata["state"] = {
-            "epochs": _checks.integer("state.epochs", state.epochs, least=0),
-            "steps": _checks.integer("state.steps", state.steps, least=0),
-            "loss": _checks.number("state.loss", state.loss),
-        }
+        metadata["state"] = {key: getattr(state, key) for key in ("epochs", "steps", "loss")}
     if not isinstance(fingerprint, str | None):
         raise ValueError(f"fingerprint must be a text, got {fingerprint!r}")
     metadata["fingerprint"] = fingerprint

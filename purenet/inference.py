@@ -3,6 +3,8 @@
 The functions are written against the Python array API standard, as those of `purenet.network`.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from array_api_compat import array_namespace, is_numpy_array
@@ -168,8 +170,10 @@ def logits(params: Params, x: Array, input_scale: float = 1.0) -> Array:
     """Compute the logits of data of any size; integer x is scaled as in training."""
     xp, _ = _checks.network(params)
     _checks.example_shape(params, x)
-    real_numpy = is_numpy_array(x) and params["W1"].dtype.kind == "f"
-    run, n = numpy_engine.forward if real_numpy else forward, x.shape[0]
+    run: Callable[[Params, Array], Array] = forward
+    if is_numpy_array(x) and params["W1"].dtype.kind == "f":
+        run = partial(numpy_engine.forward, numpy_engine._kernels(params["W1"].dtype))
+    n = x.shape[0]
     chunks = (x[start : min(start + CHUNK, n), ...] for start in range(0, n, CHUNK))
     return xp.concat([run(params, as_input(params, rows, input_scale)) for rows in chunks])
 

@@ -301,21 +301,29 @@ def _start(params: Params, state: State | None, cfg: Config, steps: int) -> Stat
     given: Any = (init_velocity(params), 0) if state is None else state
     if not (isinstance(given, tuple) and 2 <= len(given) <= 4 and isinstance(given[0], dict)):
         raise ValueError(f"state must be a State, or None, got {type(given).__name__}")
-    state = State(*given)
-    _checks.matching(params, velocity=state.velocity)
-    done = _checks.integer("state.epochs", state.epochs, least=0)
-    step = _checks.integer("state.steps", state.steps, least=0)
+    state = _fitting(params, State(*given))
+    velocity, done, step, _ = state
     if step >= steps:
         raise ValueError(f"state.steps must be < {steps}, the steps of an epoch, got {step}")
-    total = _checks.number("state.loss", state.loss)
     least = done + (step > 0)
     if least > cfg.epochs:
         raise ValueError(f"cfg.epochs is the total: must be >= {least}, got {cfg.epochs}")
-    for title, one in (("params", params), ("velocity", state.velocity)):
+    for title, one in (("params", params), ("velocity", velocity)):
         name = _not_finite(0.0, one)
         if name:
             raise ValueError(f"{title} must be finite, got NaN or infinity in {name}")
-    return State(state.velocity, done, step, total)
+    return state
+
+
+def _fitting(params: Params, state: State) -> State:
+    """Return a state as Python numbers, refusing one that cannot belong to the parameters."""
+    _checks.matching(params, velocity=state.velocity)
+    return State(
+        state.velocity,
+        _checks.integer("state.epochs", state.epochs, least=0),
+        _checks.integer("state.steps", state.steps, least=0),
+        _checks.number("state.loss", state.loss),
+    )
 
 
 def _not_finite(loss: float, params: Params) -> str | None:

@@ -139,13 +139,12 @@ class NumpyEngine:
         update(self.biases, cfg.momentum, 0.0, cfg.learning_rate)
 
 
-def forward(params: Params, x: Array) -> Array:
-    """Do what `purenet.forward` does by the products of training.
+def forward(kernels: Any, params: Params, x: Array) -> Array:
+    """Do what `purenet.forward` does by the products of training, those of `_kernels`.
 
     Where those are SciPy's, the threads of NumPy's products would wait in a pool of their own, and
     slow down the training that goes on after an evaluation.
     """
-    kernels = _kernels(params["W1"].dtype)
     a, depth = _checks.examples(params, x), len(params) // 2
     for k in range(1, depth + 1):
         W, b = params[f"W{k}"], params[f"b{k}"]

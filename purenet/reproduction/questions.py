@@ -13,6 +13,7 @@ from purenet._checks import Array, Params
 from purenet.reproduction.experiments import EXPERIMENTS, Plan, network, settings
 from purenet.reproduction.runs import mean_and_spread, training, warm_up
 from purenet.reproduction.work import Work
+from purenet.training import _order
 
 __all__ = ["batches", "gradient_noise", "momenta", "noise", "trajectory"]
 
@@ -103,11 +104,7 @@ def trajectory(
     (x, y), n = work.train, len(work.train[0])
     probe = x[:PROBE], y[:PROBE]
     size = cfg.batch_size or n
-    orders = [
-        np.random.Generator(np.random.PCG64([cfg.seed, e])).permutation(n)
-        for e in range(-(-checkpoints[-1] // n))
-    ]
-    order = np.concatenate(orders)
+    order = np.concatenate([_order(cfg.seed, e, n) for e in range(-(-checkpoints[-1] // n))])
     once = replace(cfg, epochs=1, shuffle=False, batch_size=size)
     params = network(cfg.seed, dtype)
     velocity = purenet.init_velocity(params)
