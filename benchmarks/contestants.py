@@ -13,7 +13,7 @@ import numpy as np
 
 from purenet import Config, backward, datasets, init, init_velocity, momentum_step
 from purenet.engines import CHUNK, batches
-from purenet.engines.numpy import NumpyEngine
+from purenet.engines.compiled import CompiledEngine
 from purenet.training import _order
 
 Params = dict[str, Any]
@@ -76,7 +76,7 @@ class Task:
 def engine(task: Task) -> Contestant:
     """`purenet.train` on NumPy arrays, on 8-bit pixels."""
     params = task.params()
-    it = NumpyEngine(params, init_velocity(params), *task.pixels(), task.cfg)
+    it = CompiledEngine(params, init_velocity(params), *task.pixels(), task.cfg)
     return lambda rows: task.mean(it.run(rows)), lambda: it.snapshot()[0]
 
 
@@ -88,7 +88,7 @@ def engine_on_file(task: Task) -> Contestant:
         mapped.madvise(mmap.MADV_RANDOM)  # or each row brings its neighbours from the disk
     x = np.frombuffer(mapped, np.uint8).reshape(task.n, task.sizes[0])
     params = task.params()
-    it = NumpyEngine(params, init_velocity(params), x, np.zeros(task.n, np.uint8), task.cfg)
+    it = CompiledEngine(params, init_velocity(params), x, np.zeros(task.n, np.uint8), task.cfg)
     return lambda rows: float(np.mean(it.run(rows[:100_000]))), dict
 
 

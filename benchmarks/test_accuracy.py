@@ -14,7 +14,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.contestants import Task
 from purenet import Config, datasets, evaluate, init, init_velocity
 from purenet.engines import batches
-from purenet.engines.numpy import NumpyEngine
+from purenet.engines.compiled import CompiledEngine
 
 GOALS = (0.90, 0.97, 0.98)
 # Of 0.1 · 2^k, the rates that are soonest at the highest goal: `python -m benchmarks rates`.
@@ -34,7 +34,7 @@ def run_to_goals(
     n, size = len(x), batch_size or len(x)
     cfg = Config(batch_size=batch_size, learning_rate=learning_rate)
     params = init([784, 200, 50, 10])
-    engine = NumpyEngine(params, init_velocity(params), x, y, cfg)
+    engine = CompiledEngine(params, init_velocity(params), x, y, cfg)
     reached: dict[float, tuple[float, float]] = {}
     examples, seconds = 0, 0.0
     for epoch in count():

@@ -3,9 +3,8 @@
 The functions are written against the Python array API standard, as those of `purenet.network`.
 """
 
-from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, is_numpy_array
 
@@ -13,7 +12,6 @@ from purenet import _checks
 from purenet._checks import Array, Data, Params
 from purenet.config import Config
 from purenet.engines import CHUNK, as_input
-from purenet.engines import numpy as numpy_engine
 from purenet.network import _log_softmax, _loss_and_delta, forward
 
 __all__ = ["Evaluation", "accuracy", "evaluate", "predict", "predict_proba"]
@@ -170,12 +168,23 @@ def logits(params: Params, x: Array, input_scale: float = 1.0) -> Array:
     """Compute the logits of data of any size; integer x is scaled as in training."""
     xp, _ = _checks.network(params)
     _checks.example_shape(params, x)
-    run: Callable[[Params, Array], Array] = forward
-    if is_numpy_array(x) and params["W1"].dtype.kind == "f":
-        run = partial(numpy_engine.forward, numpy_engine._kernels(params["W1"].dtype))
     n = x.shape[0]
-    chunks = (x[start : min(start + CHUNK, n), ...] for start in range(0, n, CHUNK))
-    return xp.concat([run(params, as_input(params, rows, input_scale)) for rows in chunks])
+
+    def of_chunk(start: int) -> Array:
+        rows = x[start : min(start + CHUNK, n), ...]
+        return forward(params, as_input(params, rows, input_scale))
+
+    return xp.concat(list(_each(x)(of_chunk, range(0, n, CHUNK))))
+
+
+def _each(x: Array) -> Any:
+    """Return the way to map a function over chunks of such an array."""
+    if is_numpy_array(x):
+        with suppress(ImportError):  # without the extra
+            from purenet.engines.threads import each  # noqa: PLC0415  # of what is optional
+
+            return each
+    return map
 
 
 def _hits(z: Array, y: Array) -> Array:

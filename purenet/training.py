@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -188,7 +189,7 @@ def _records(
     size = cfg.batch_size or n
     state = _start(params, state, cfg, math.ceil(n / size))
     rows_at_once = n if steps is None else size * _checks.integer("steps", steps, least=1)
-    make = partial(NumpyEngine if is_numpy_array(params["W1"]) else PureEngine, x=x, y=y, cfg=cfg)
+    make = partial(_engine(params["W1"]), x=x, y=y, cfg=cfg)
     engine: Engine = make(params, state.velocity)
     params, velocity = engine.snapshot()
     state = state._replace(velocity=velocity)
@@ -215,6 +216,18 @@ def _records(
             else:
                 state = State(velocity, e + 1)
             yield Epoch(e + 1, total / done, params, state)
+
+
+def _engine(W: Any) -> Any:
+    """Return the class of the engine for arrays like this one."""
+    if not is_numpy_array(W):
+        return PureEngine
+    if W.dtype in (np.float32, np.float64):
+        with suppress(ImportError):  # without the extra
+            from purenet.engines.compiled import CompiledEngine  # noqa: PLC0415  # slow to import
+
+            return CompiledEngine
+    return NumpyEngine
 
 
 def _located(error: DivergenceError, engine: Engine, rows: Iterator[Any]) -> DivergenceError:

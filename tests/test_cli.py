@@ -26,7 +26,7 @@ import purenet
 from purenet import Config, State, checkpoint, datasets, jobs, plots
 from purenet._signals import Signals
 from purenet.cli import main
-from purenet.engines.numpy import NumpyEngine
+from purenet.engines.compiled import CompiledEngine
 from purenet.runs import Run
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -378,9 +378,9 @@ def test_a_signal_saves_at_the_next_step_and_the_run_goes_on(
     call: Cli, monkeypatch: pytest.MonkeyPatch, whole: str, number: signal.Signals, stop: int
 ) -> None:
     """Exit status 130 or 143; what goes on is the uninterrupted run, to the byte."""
-    run, calls = NumpyEngine.run, itertools.count(1)
+    run, calls = CompiledEngine.run, itertools.count(1)
 
-    def interrupted(self: NumpyEngine, rows: Any) -> list[float]:
+    def interrupted(self: CompiledEngine, rows: Any) -> list[float]:
         if next(calls) == stop:
             signal.raise_signal(number)
         return run(self, rows)
@@ -388,7 +388,7 @@ def test_a_signal_saves_at_the_next_step_and_the_run_goes_on(
     every = ("--checkpoint-every", "1000steps")
     monkeypatch.setattr(jobs, "PACE", 1)
     with monkeypatch.context() as patched:
-        patched.setattr(NumpyEngine, "run", interrupted)
+        patched.setattr(CompiledEngine, "run", interrupted)
         status, _, err = call(*LONG, *every)
     word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
     assert (status, err) == (128 + number, f"purenet: {word}\n")
@@ -730,8 +730,8 @@ def test_a_second_ctrl_c_leaves_at_once() -> None:
         "import runpy",
         """
 import time
-from purenet.engines.numpy import NumpyEngine
-run = NumpyEngine.run
+from purenet.engines.compiled import CompiledEngine
+run = CompiledEngine.run
 def stuck(self, rows):
     if self.calls == 3:
         print("stuck", flush=True)
@@ -739,8 +739,8 @@ def stuck(self, rows):
             time.sleep(1)
     self.calls += 1
     return run(self, rows)
-NumpyEngine.calls = 0
-NumpyEngine.run = stuck
+CompiledEngine.calls = 0
+CompiledEngine.run = stuck
 import runpy""",
     )
     with start("--data", "digits.npz", "--json", code=code) as process:
