@@ -1,12 +1,15 @@
 """Training on NumPy arrays by compiled workers, a thread each (the extra ``fast``).
 
-Of every layer's inputs a_{k-1}, each of T workers has a block of columns, and so a block of rows of
-W_k with their velocity, that nobody else writes, and that stay in the cache of its core. A product
-a_{k-1} W_k is the sum of the workers' products: each multiplies its blocks, all wait for all, and
-each sums the columns of z_k that are its inputs to the next layer. Behind a layer, δ_{k-1} and the
-gradient of W_k are columns and rows of one worker: it computes them from its own block and all of
-δ_k, and takes its step. So there are 2 L waits a chunk of examples, and what passes between cores is
-as small as activations.
+Batches up to a chunk are worked on together. Of every layer's inputs a_{k-1}, each worker has a
+block of columns, and so a block of rows of W_k with their velocity, that nobody else writes, and
+that stay in the cache of its core. A product a_{k-1} W_k is the sum of the workers' products: each
+multiplies its blocks, all wait for all, and each sums the columns of z_k that are its inputs to the
+next layer. Behind a layer, columns of δ_{k-1} and rows of the gradient of W_k are one worker's: it
+computes them from its own block and all of δ_k, and takes its step. That is 2 L waits a batch, and
+no more than activations passes between cores.
+
+Of larger batches, each worker has chunks of its own, and sums their gradients, since gradients are
+additive; then each takes the step for its part of the parameters.
 """
 
 import math
@@ -30,7 +33,7 @@ from purenet.engines.threads import serial_blas
 __all__ = ["CompiledEngine"]
 
 WORK = 2**34  # multiplications between two looks at signals: some 130 ms
-WORTH = 300_000  # parameters · (examples + 16) of a chunk that are worth one more thread
+WORTH = 300_000  # parameters · (examples + 16) of a batch that are worth one more thread
 GONE = 2**62  # more than anybody waits for
 SPINS = 4096  # some 50 µs: longer than a fair wait, shorter than another program's turn
 
@@ -45,18 +48,18 @@ class Net(NamedTuple):
     velocity: Array
     inputs: Array  # of each worker: its columns of a_0, ..., a_{L-1}
     products: Array  # two in turns, of each worker: its share of z_k
-    scratch: Array  # of each worker
     deltas: Array  # δ_k at k % 2
+    scratch: Array  # of each worker
     arrived: Array  # of each worker: the waits that it has come to
-    losses: Array  # of each worker: the summed cross-entropy of its examples, and the loss
+    losses: Array  # of each worker: its share of the loss
 
 
 class Rule(NamedTuple):
     """How a network is trained; what meets its numbers is of their dtype."""
 
-    batch: int  # examples of a batch
-    chunk: int  # examples of a chunk
     n: int  # examples of the run
+    batch: int  # examples of a batch
+    chunk: int  # examples that one worker takes at once
     itemsize: int  # of x: 1 for 8-bit integers, 4 and 8 for floating-point numbers
     scale: Any
     beta: Any
@@ -155,16 +158,15 @@ def sum_bias_relu(products: Array, b: Array, start: int, a: Array) -> None:
     n, width = a.shape
     for i in range(n):
         row, first = a[i], i * len(b) + start
+        share = products[0, first : first + width]
         for j in range(width):
-            row[j] = b[start + j]
-        for t in range(len(products) - 1):
+            row[j] = share[j] + b[start + j]
+        for t in range(1, len(products)):
             share = products[t, first : first + width]
             for j in range(width):
                 row[j] += share[j]
-        share = products[-1, first : first + width]
         for j in range(width):
-            z = row[j] + share[j]
-            row[j] = a.dtype.type(0) if z <= 0 else z
+            row[j] = a.dtype.type(0) if row[j] <= 0 else row[j]
 
 
 @compiled
@@ -217,16 +219,19 @@ def sum_rows(delta: Array, start: int, total: Array) -> None:
 
 
 @compiled
-def descend(v: Array, g: Array, p: Array, beta: Any, decay: Any, eta: Any, last: Any) -> None:
-    """Take v ← β v + g, and, with the last part of g, v ← v + decay p and p ← p - η v."""
-    if last:
-        for i in range(len(p)):
-            step = beta * v[i] + g[i] + decay * p[i]
-            v[i] = step
-            p[i] -= eta * step
-    else:
-        for i in range(len(p)):
-            v[i] = beta * v[i] + g[i]
+def descend(v: Array, g: Array, p: Array, beta: Any, decay: Any, eta: Any) -> None:
+    """Take v ← β v + g + decay p, then p ← p - η v."""
+    for i in range(len(p)):
+        step = beta * v[i] + g[i] + decay * p[i]
+        v[i] = step
+        p[i] -= eta * step
+
+
+@compiled
+def add(g: Array, total: Array) -> None:
+    """Add g to a total."""
+    for i in range(len(g)):
+        total[i] += g[i]
 
 
 @compiled
@@ -258,36 +263,31 @@ def forward(h: int, net: Net, n: int) -> None:
 
 
 @compiled
-def objective(h: int, net: Net, rule: Rule, y: Array, batch: int, first: Any, last: Any) -> float:
-    """Write δ_L of a chunk, and return the loss of the batch if this is the last of its chunks."""
-    depth, workers, n = len(net.widths) - 1, len(net.arrived), len(y)
-    width, mine = net.widths[depth], net.losses[h]
-    start, stop = block(n, h, workers)
-    factor = net.params.dtype.type(rule.weight / batch)
+def output(h: int, net: Net, y: Array, factor: Any) -> float:
+    """Write δ_L of worker h's share of examples, and return the sum of their cross-entropies."""
+    depth = len(net.widths) - 1
+    width = net.widths[depth]
     b = net.params[net.b[depth] : net.b[depth] + width]
-    delta = matrix(net.deltas[depth % 2], 0, n, width)
-    total = softmax_minus_labels(net.products[depth % 2], b, y, start, stop, factor, delta)
-    mine[0] = total if first else mine[0] + total
-    if last:
-        penalty = 0.0
-        for k in range(1, depth + 1):
-            start, stop = block(net.widths[k - 1], h, workers)
-            at, width = net.W[k], net.widths[k]
-            penalty += squares(net.params[at + start * width : at + stop * width])
-        mine[1] = mine[0] / batch + 0.5 * rule.l2 * penalty
-    wait(net.arrived, h)
-    loss = 0.0
-    if last:
-        for t in range(workers):
-            loss += net.losses[t, 1]
-    return loss
+    delta = matrix(net.deltas[depth % 2], 0, len(y), width)
+    start, stop = block(len(y), h, len(net.arrived))
+    return softmax_minus_labels(net.products[depth % 2], b, y, start, stop, factor, delta)
 
 
 @compiled
-def backward(h: int, net: Net, rule: Rule, n: int, first: Any, last: Any) -> None:
-    """Add gradients to the velocity, and take the step with the last chunk of a batch."""
+def penalty(h: int, net: Net) -> float:
+    """Return Σ w² of worker h's rows of the weights."""
+    total = 0.0
+    for k in range(1, len(net.widths)):
+        start, stop = block(net.widths[k - 1], h, len(net.arrived))
+        width = net.widths[k]
+        total += squares(net.params[net.W[k] + start * width : net.W[k] + stop * width])
+    return total
+
+
+@compiled
+def backward(h: int, net: Net, rule: Rule, n: int, step: Any) -> None:
+    """Take a step by worker h's gradients of n examples, or else add them to `velocity`."""
     depth, workers, at = len(net.widths) - 1, len(net.arrived), 0
-    beta = rule.beta if first else net.params.dtype.type(1)
     for k in range(1, depth):
         start, stop = block(net.widths[k - 1], h, workers)
         at += n * (stop - start)
@@ -306,38 +306,108 @@ def backward(h: int, net: Net, rule: Rule, n: int, first: Any, last: Any) -> Non
             at -= n * (right - left)
         g = net.scratch[h, : len(p)]
         np.dot(a.T, delta, g.reshape((stop - start, width)))
-        descend(v, g, p, beta, rule.decay, rule.eta, last)
+        if step:
+            descend(v, g, p, rule.beta, rule.decay, rule.eta)
+        else:
+            add(g, v)
         start, stop = block(width, h, workers)
         mine, g = slice(net.b[k] + start, net.b[k] + stop), net.scratch[h, : stop - start]
+        p, v = net.params[mine], net.velocity[mine]
         sum_rows(delta, start, g)
-        zero = net.params.dtype.type(0)
-        descend(net.velocity[mine], g, net.params[mine], beta, zero, rule.eta, last)
+        if step:
+            descend(v, g, p, rule.beta, p.dtype.type(0), rule.eta)
+        else:
+            add(g, v)
         if k > 1:
             wait(net.arrived, h)
 
 
 @compiled
-def work(
+def agree(h: int, net: Net, loss: float) -> float:
+    """Return the sum of the workers' shares of the loss, when all have come."""
+    net.losses[h, 0] = loss
+    wait(net.arrived, h)
+    total = 0.0
+    for t in range(len(net.losses)):
+        total += net.losses[t, 0]
+    return total
+
+
+@compiled
+def together(
     h: int, net: Net, rule: Rule, x: Array, rows: Array, y: Array, start: int, losses: Array
 ) -> None:
-    """Do worker h's part of training on rows of x, from place `start` of a run on."""
+    """Do worker h's share of batches of these rows, which have place `start` in the run."""
+    left, right = block(net.widths[0], h, len(net.arrived))
+    for done in range(0, len(rows), rule.batch):
+        stop = min(done + rule.batch, len(rows))
+        n = stop - done
+        a = matrix(net.inputs[h], 0, n, right - left)
+        load(x, rule.itemsize, rows[done:stop], left, rule.scale, a)
+        forward(h, net, n)
+        entropy = output(h, net, y[done:stop], net.params.dtype.type(rule.weight / n))
+        loss = agree(h, net, entropy / n + 0.5 * rule.l2 * penalty(h, net))
+        losses[(start + done) // rule.batch] = loss
+        if not math.isfinite(loss):
+            break
+        backward(h, net, rule, n, True)
+
+
+@compiled
+def apart(
+    h: int,
+    net: Net,
+    own: Net,
+    sums: Array,
+    rule: Rule,
+    x: Array,
+    rows: Array,
+    y: Array,
+    start: int,
+    losses: Array,
+) -> None:
+    """Do worker h's chunks of batches of these rows, and its part of the steps.
+
+    `own` is a network of one worker: its parameters are those of `net`, its velocity is row h of
+    `sums`.
+    """
     done = 0
     while done < len(rows):
         within = (start + done) % rule.batch  # a place in its batch
         batch = min(rule.batch, rule.n - (start + done - within))
-        n = min(rule.chunk, batch - within)
-        first, last = within == 0, within + n == batch
-        left, right = block(net.widths[0], h, len(net.arrived))
-        a = matrix(net.inputs[h], 0, n, right - left)
-        load(x, rule.itemsize, rows[done : done + n], left, rule.scale, a)
-        forward(h, net, n)
-        loss = objective(h, net, rule, y[done : done + n], batch, first, last)
-        if h == 0 and last:
+        end = min(done + batch - within, len(rows))
+        if within == 0:
+            own.velocity[:] = 0
+            own.losses[0, 0] = 0
+        for first in range(done, end, rule.chunk):
+            if (within + first - done) // rule.chunk % len(sums) == h:
+                last = min(first + rule.chunk, end)
+                a = matrix(own.inputs[0], 0, last - first, own.widths[0])
+                load(x, rule.itemsize, rows[first:last], 0, rule.scale, a)
+                forward(0, own, last - first)
+                factor = net.params.dtype.type(rule.weight / batch)
+                own.losses[0, 0] += output(0, own, y[first:last], factor)
+                backward(0, own, rule, last - first, False)
+        if within + end - done == batch:
+            loss = agree(h, net, own.losses[0, 0] / batch + 0.5 * rule.l2 * penalty(h, net))
             losses[(start + done) // rule.batch] = loss
-        if not math.isfinite(loss):
-            break
-        backward(h, net, rule, n, first, last)
-        done += n
+            if not math.isfinite(loss):
+                break
+            finish(h, net, sums, rule)
+        done = end
+
+
+@compiled
+def finish(h: int, net: Net, sums: Array, rule: Rule) -> None:
+    """Take the step for a part of the parameters, by the sum of what the workers have summed."""
+    weights, zero = net.b[1], net.params.dtype.type(0)
+    for first, last, decay in ((0, weights, rule.decay), (weights, len(net.params), zero)):
+        start, stop = block(last - first, h, len(sums))
+        mine = slice(first + start, first + stop)
+        for t in range(1, len(sums)):
+            add(sums[t, mine], sums[0, mine])
+        descend(net.velocity[mine], sums[0, mine], net.params[mine], rule.beta, decay, rule.eta)
+    wait(net.arrived, h)
 
 
 class CompiledEngine:
@@ -358,44 +428,32 @@ class CompiledEngine:
     """
 
     def __init__(self, params: Params, velocity: Params, x: Array, y: Array, cfg: Config) -> None:
-        self.x, self.y, self.cfg, dtype = np.asarray(x), np.asarray(y), cfg, params["W1"].dtype
-        depth = len(params) // 2
-        widths = [self.x.shape[1], *(params[f"b{k}"].size for k in range(1, depth + 1))]
-        layers = [before * width for before, width in pairwise(widths)]
-        starts = np.cumsum([0, 0, *layers, *widths[1:]])  # the first stands for k = 0
-        n, size = min(cfg.batch_size or len(x), CHUNK), int(starts[-1])
-        with serial_blas as threads:
-            workers = max(1, min(threads, size * (n + 16) // WORTH))
-
-        most = [-(-width // workers) for width in widths]  # columns of one worker
-        scratch = max(n * max(most), *(a * b for a, b in zip(most, widths[1:], strict=False)))
-        self.net = Net(
-            np.array(widths),
-            starts[: depth + 1],
-            starts[depth:-1],
-            *np.zeros((2, size), dtype),
-            np.empty((workers, n * sum(most[:-1])), dtype),
-            np.empty((2, workers, n * max(widths[1:])), dtype),
-            np.empty((workers, scratch), dtype),
-            np.empty((2, n * max(widths[1:])), dtype),
-            np.zeros((workers, 8), np.int64),  # a line of the cache for each
-            np.zeros((workers, 8)),
-        )
-        self.params, self.velocity = (
-            views(vector, params) for vector in (self.net.params, self.net.velocity)
-        )
+        self.x, self.y, self.cfg = np.asarray(x), np.asarray(y), cfg
+        batch, dtype = min(cfg.batch_size or len(x), len(x)), params["W1"].dtype
+        vectors = np.zeros((2, sum(p.size for p in params.values())), dtype)
+        self.params, self.velocity = (views(vector, params) for vector in vectors)
         for name in params:
             self.velocity[name][...], self.params[name][...] = velocity[name], params[name]
+
+        with serial_blas as threads:
+            workers = max(1, min(threads, vectors[0].size * (batch + 16) // WORTH))
+        self.chunk, self.own = batch, []
+        if batch > CHUNK:
+            turns = -(-batch // (workers * CHUNK))
+            self.chunk = -(-batch // (workers * turns))
+            self.sums = np.zeros((workers, vectors[0].size), dtype)
+            self.own = [_net(params, vectors[0], row, 1, self.chunk) for row in self.sums]
+        self.net = _net(params, *vectors, workers, 0 if self.own else batch)
+        native = self.x.dtype == np.uint8 or self.x.dtype in (np.float32, np.float64)
+        self.direct = native and self.x.flags.c_contiguous and self.x.flags.aligned
 
     def run(self, rows: Sequence[int]) -> list[float]:
         """Train on batches of these rows; see `Engine`."""
         n = len(rows)
-        size = self.cfg.batch_size or n
-        losses = np.zeros(-(-n // size))
+        losses = np.zeros(-(-n // (self.cfg.batch_size or n)))
         with serial_blas, ThreadPoolExecutor(len(self.net.arrived)) as pool:
-            for start, stop in self._slices(n, size):
-                index = np.asarray(rows[start:stop], np.int64)
-                self._together(pool, index, n, start, losses)
+            for start, stop in self._slices(n):
+                self._work(pool, np.asarray(rows[start:stop], np.int64), n, start, losses)
                 wrong = np.flatnonzero(~np.isfinite(losses))
                 if wrong.size:
                     losses = losses[: wrong[0] + 1]
@@ -406,30 +464,34 @@ class CompiledEngine:
         """Return copies of parameters and velocity."""
         return copy(self.params), copy(self.velocity)
 
-    def _slices(self, n: int, size: int) -> Iterator[tuple[int, int]]:
-        """Cut a run into slices of whole chunks that take little time, so that signals are seen."""
-        chunk = min(size, CHUNK)
-        length = chunk * max(1, WORK // (3 * chunk * len(self.net.params)))
-        whole = n if size == chunk else size
-        for batch in range(0, n, whole):
-            stop = min(batch + whole, n)
-            for start in range(batch, stop, length):
-                yield start, min(start + length, stop)
+    def _slices(self, n: int) -> Iterator[tuple[int, int]]:
+        """Cut a run into slices that take little time, so that signals are seen.
 
-    def _together(self, pool: ThreadPoolExecutor, rows: Array, n: int, start: int, losses: Array) -> None:
+        They are whole batches, or else whole chunks of one batch.
+        """
+        batch = self.cfg.batch_size or n
+        most = WORK // (3 * len(self.net.params)) if self.direct else CHUNK
+        whole, length = n, most // batch * batch
+        if not length:
+            whole, length = batch, max(1, most // self.chunk) * self.chunk
+        for first in range(0, n, whole):
+            last = min(first + whole, n)
+            for start in range(first, last, length):
+                yield start, min(start + length, last)
+
+    def _work(
+        self, pool: ThreadPoolExecutor, rows: Array, n: int, start: int, losses: Array
+    ) -> None:
         """Train on a slice of a run of n examples, all workers at once."""
         cfg, net, number = self.cfg, self.net, self.net.params.dtype.type
         x, y = self.x, self.y[rows].astype(np.intp)
-        direct = x.dtype == np.uint8 or x.dtype in (np.float32, np.float64)
-        if not (direct and x.flags.c_contiguous and x.flags.aligned):
+        if not self.direct:
             x = as_input(self.params, x[rows], cfg.input_scale)
             x, rows = np.ascontiguousarray(x, number), np.arange(len(rows))
-        raw = x.view(np.uint8)
-        raw.flags.writeable = False  # as those of a file may be: one type is compiled once
         rule = Rule(
-            cfg.batch_size or n,
-            CHUNK,
             n,
+            cfg.batch_size or n,
+            self.chunk,
             x.itemsize,
             number(cfg.input_scale if x.itemsize == 1 else 1),
             number(cfg.momentum),
@@ -438,11 +500,16 @@ class CompiledEngine:
             1 - cfg.momentum,
             cfg.l2,
         )
+        raw = x.view(np.uint8)
+        raw.flags.writeable = False  # as those of a file may be: one type is compiled once
         net.arrived[:] = 0
 
         def one(h: int) -> None:
             try:
-                work(h, net, rule, raw, rows, y, start, losses)
+                if self.own:
+                    apart(h, net, self.own[h], self.sums, rule, raw, rows, y, start, losses)
+                else:
+                    together(h, net, rule, raw, rows, y, start, losses)
             finally:
                 net.arrived[h] = GONE  # so that nobody waits for one that has left
 
@@ -453,3 +520,25 @@ class CompiledEngine:
             net.arrived[0] = GONE
         for future in futures:
             future.result()
+
+
+def _net(params: Params, vector: Array, velocity: Array, workers: int, rows: int) -> Net:
+    """Return a network in these vectors, and memory for workers on so many rows at once."""
+    depth = len(params) // 2
+    widths = [len(params["W1"]), *(params[f"b{k}"].size for k in range(1, depth + 1))]
+    starts = np.cumsum([0, 0, *(a * b for a, b in pairwise(widths)), *widths[1:]])
+    most = [-(-width // workers) for width in widths]  # columns of one worker
+    gradient = max(a * b for a, b in zip(most, widths[1:], strict=False))
+    return Net(
+        widths=np.array(widths),
+        W=starts[: depth + 1],
+        b=starts[depth:-1],
+        params=vector,
+        velocity=velocity,
+        inputs=np.empty((workers, rows * sum(most[:-1])), vector.dtype),
+        products=np.empty((2, workers, rows * max(widths[1:])), vector.dtype),
+        deltas=np.empty((2, rows * max(widths[1:])), vector.dtype),
+        scratch=np.empty((workers, max(rows * max(most), gradient) if rows else 0), vector.dtype),
+        arrived=np.zeros((workers, 8), np.int64),  # a line of the cache for each
+        losses=np.zeros((workers, 8)),
+    )
