@@ -451,7 +451,8 @@ class CompiledEngine:
         """Train on batches of these rows; see `Engine`."""
         n = len(rows)
         losses = np.zeros(-(-n // (self.cfg.batch_size or n)))
-        with serial_blas, ThreadPoolExecutor(len(self.net.arrived)) as pool:
+        workers = len(self.net.arrived)
+        with serial_blas, ThreadPoolExecutor(workers, initializer=serial_blas.limit) as pool:
             for start, stop in self._slices(n):
                 self._work(pool, np.asarray(rows[start:stop], np.int64), n, start, losses)
                 wrong = np.flatnonzero(~np.isfinite(losses))

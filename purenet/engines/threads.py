@@ -24,25 +24,35 @@ class OneThreadEach:
     """
 
     def __init__(self) -> None:
-        self.pools = ThreadpoolController().select(user_api="blas")
-        self.lock, self.inside, self.threads = threading.Lock(), 0, 1
-        self.limits: Any = None
+        self.pools = ThreadpoolController().select(user_api="blas").lib_controllers
+        self.lock, self.inside, self.before = threading.RLock(), 0, [1]
 
     def __enter__(self) -> int:
         """Limit, if this is the first."""
         with self.lock:
             if not self.inside:
-                self.threads = max((p.num_threads for p in self.pools.lib_controllers), default=1)
-                self.limits = self.pools.limit(limits=1)
+                self.before = [pool.num_threads for pool in self.pools]
+                self.limit()
             self.inside += 1
-            return self.threads
+            return max(self.before, default=1)
 
     def __exit__(self, *_: object) -> None:
         """Put back, if this is the last."""
         with self.lock:
             self.inside -= 1
             if not self.inside:
-                self.limits.restore_original_limits()
+                self._set(self.before)
+
+    def limit(self) -> None:
+        """Hold every BLAS to one thread here, where each thread has a limit of its own."""
+        self._set([1] * len(self.pools))
+
+    def _set(self, numbers: list[int]) -> None:
+        with self.lock:
+            for pool, number in zip(self.pools, numbers, strict=True):
+                if hasattr(pool, "clear_controlling_thread"):  # else another's word may count
+                    pool.clear_controlling_thread(force=True)
+                pool.set_num_threads(number)
 
 
 serial_blas = OneThreadEach()
@@ -53,7 +63,7 @@ def each(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     with serial_blas as threads:
         if min(threads, len(items)) == 1:
             return [function(item) for item in items]
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(threads, initializer=serial_blas.limit) as pool:
             # What NumPy says of overflow, and how, is a matter of the context.
             futures = [pool.submit(copy_context().run, function, item) for item in items]
             return [future.result() for future in futures]

@@ -1,0 +1,111 @@
+"""The compiled engine alone: its workers, and what they do with bits and interruptions."""
+
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from purenet import Config, datasets, engines, init, init_velocity, training
+from purenet.engines import compiled
+from purenet.engines.compiled import CompiledEngine
+from purenet.engines.numpy import NumpyEngine
+from tests.engines.test_engines import chosen
+from tests.support.problems import problem
+
+
+def bits(engine: CompiledEngine, rows: Any, cuts: Any = ()) -> tuple[Any, ...]:
+    """Return losses and parameters of a run, which may be cut into runs."""
+    losses = [loss for part in np.split(np.asarray(rows), cuts) for loss in engine.run(part)]
+    return (losses, *(p.tobytes() for p in engine.params.values()))
+
+
+@pytest.mark.parametrize("batch_size", [5, 500])
+@pytest.mark.parametrize("name", ["1 worker", "2 workers", "4 workers"])
+def test_runs_are_one_in_every_bit_however_they_are_cut(
+    monkeypatch: pytest.MonkeyPatch, name: str, batch_size: int
+) -> None:
+    """Workers meet in any order, runs are cut at any batch, and slices at any chunk."""
+    engine = chosen(monkeypatch, name, chunk=100)
+    params, x, y = problem(40, 30, 20, 10, n=3502, dtype=np.float32)
+    rows, cfg = np.random.default_rng(0).permutation(3502), Config(batch_size=batch_size)
+
+    def run(work: int, *cuts: int) -> Any:
+        monkeypatch.setattr(compiled, "WORK", work)
+        return bits(engine(params, init_velocity(params), x, y, cfg), rows, cuts)
+
+    expected = run(2**34)
+    assert all(run(2**34) == expected for _ in range(5))
+    assert run(2**20, 500, 3000) == expected
+    assert run(1) == expected
+
+
+def test_workers_own_weights_of_a_network_that_is_worth_them() -> None:
+    """As many as BLAS has threads, but one for a small network."""
+    for sizes, most in (([784, 200, 10], 64), ([20, 10], 1)):
+        params, x, y = problem(*sizes, n=200, dtype=np.float32)
+        with compiled.serial_blas as threads:
+            pass
+        engine = CompiledEngine(params, init_velocity(params), x, y, Config())
+        assert len(engine.net.arrived) == min(threads, most)
+
+
+@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.parametrize(("function", "batch_size"), [("together", 10), ("apart", None)])
+def test_nobody_waits_for_a_worker_that_has_left(
+    monkeypatch: pytest.MonkeyPatch, who: int, function: str, batch_size: int | None
+) -> None:
+    """An exception, as Ctrl-C in the main thread, is raised, and no thread is left behind."""
+    engine = chosen(monkeypatch, "2 workers", chunk=10)
+    params, x, y = problem(40, 30, 20, n=100, dtype=np.float32)
+    real = getattr(compiled, function)
+
+    def leaving(h: int, *args: Any) -> None:
+        if h == who:
+            raise KeyboardInterrupt
+        real(h, *args)
+
+    monkeypatch.setattr(compiled, function, leaving)
+    threads = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        engine(params, init_velocity(params), x, y, Config(batch_size=batch_size)).run(range(100))
+    assert threading.active_count() == threads
+
+
+def test_training_goes_by_the_fastest_engine_for_the_arrays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The extra decides, and the dtype; there is no option."""
+    assert training._engine(np.zeros(1, np.float32)) is CompiledEngine
+    assert training._engine(np.zeros(1, np.float64)) is CompiledEngine
+    for dtype in (np.float16, np.longdouble, ">f4"):
+        assert training._engine(np.zeros(1, dtype)) is NumpyEngine
+    monkeypatch.delattr(engines, "compiled")
+    monkeypatch.setitem(sys.modules, "purenet.engines.compiled", None)
+    assert training._engine(np.zeros(1, np.float32)) is NumpyEngine
+
+
+def test_functions_are_compiled_where_nothing_can_be_cached() -> None:
+    """A function without a file has no place for a cache."""
+    names: dict[str, Any] = {}
+    exec("def twice(x):\n    return 2 * x", names)
+    assert compiled.compiled(names["twice"])(2) == 4
+
+
+@pytest.mark.parametrize("batch_size", [128, None])
+def test_threads_train_as_the_pure_functions_on_images(batch_size: int | None) -> None:
+    """Ten steps on MNIST, with the threads that there are, differ by rounding from one worker's."""
+    (x, y), _ = datasets.mnist()
+    x, y = x[:3000], y[:3000]
+    params, cfg = init([784, 200, 50, 10], dtype=np.float64), Config(batch_size=batch_size)
+    results = []
+    for engine in (CompiledEngine, NumpyEngine):
+        it = engine(params, init_velocity(params), x, y, cfg)
+        results.append(([*it.run(range(1280)), *it.run(range(3000))], it.snapshot()[0]))
+    (losses, ours), (expected, theirs) = results
+    # 34 steps of sums of up to 3,000 terms
+    tolerance = 34 * 3000 * np.finfo(float).eps
+    np.testing.assert_allclose(losses, expected, rtol=tolerance)
+    for name, p in theirs.items():
+        np.testing.assert_allclose(ours[name], p, rtol=0, atol=tolerance)
