@@ -730,8 +730,8 @@ def test_a_second_ctrl_c_leaves_at_once() -> None:
         "import runpy",
         """
 import time
-from purenet.engines.compiled import CompiledEngine
-run = CompiledEngine.run
+from purenet.engines.numpy import NumpyEngine
+run = NumpyEngine.run
 def stuck(self, rows):
     if self.calls == 3:
         print("stuck", flush=True)
@@ -739,14 +739,14 @@ def stuck(self, rows):
             time.sleep(1)
     self.calls += 1
     return run(self, rows)
-CompiledEngine.calls = 0
-CompiledEngine.run = stuck
+NumpyEngine.calls = 0
+NumpyEngine.run = stuck
 import runpy""",
     )
     with start("--data", "digits.npz", "--json", code=code) as process:
         assert process.stdout is not None
-        while process.stdout.readline() != b"stuck\n":
-            pass
+        while (line := process.stdout.readline()) != b"stuck\n":
+            assert line
         process.send_signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.5)
