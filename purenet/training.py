@@ -218,11 +218,11 @@ def _records(
             yield Epoch(e + 1, total / done, params, state)
 
 
-def _engine(W: Any) -> Any:
+def _engine(like: Any) -> Any:
     """Return the class of the engine for arrays like this one."""
-    if not is_numpy_array(W):
+    if not is_numpy_array(like):
         return PureEngine
-    if W.dtype in (np.float32, np.float64):
+    if like.dtype in (np.float32, np.float64):
         with suppress(ImportError):  # without the extra
             from purenet.engines.compiled import CompiledEngine  # noqa: PLC0415  # slow to import
 

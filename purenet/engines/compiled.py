@@ -39,11 +39,13 @@ SPINS = 4096  # some 50 µs: longer than a fair wait, shorter than another progr
 
 
 class Net(NamedTuple):
-    """A network and the memory that its workers share."""
+    """A network and the memory that its workers share, as worker h has it."""
 
+    h: int
     widths: Array  # w_0, ..., w_L
     W: Array  # at k, where W_k starts in the two vectors
     b: Array  # at k, where b_k starts
+    a: Array  # at k, where a_k starts in inputs
     params: Array
     velocity: Array
     inputs: Array  # of each worker: its columns of a_0, ..., a_{L-1}
@@ -67,6 +69,7 @@ class Rule(NamedTuple):
     eta: Any
     weight: float  # 1 - β: multiplied into δ_L, it costs nothing
     l2: float
+    together: bool  # whether workers share batches, or each has chunks of them
 
 
 def compiled(function: Any) -> Any:
@@ -91,8 +94,7 @@ def give_way() -> None:
     time.sleep(0)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _fence(_: Any) -> Any:
+def _seq_cst(_: Any) -> Any:
     def generate(context: Any, builder: Any, *_: Any) -> Any:
         builder.fence("seq_cst")
         return context.get_dummy_value()
@@ -100,19 +102,20 @@ def _fence(_: Any) -> Any:
     return types.none(), generate
 
 
-_give_way = types.ExternalFunction("sched_yield", types.int32()) if os.name == "posix" else _fence
-overload(fence)(lambda: lambda: _fence())
-overload(give_way)(lambda: lambda: _give_way())
+_fence: Any = intrinsic(_seq_cst)
+_yield = types.ExternalFunction("sched_yield", types.int32()) if os.name == "posix" else _fence
+overload(fence)(lambda: lambda: _fence())  # noqa: PLW0108  # Numba wants functions
+overload(give_way)(lambda: lambda: _yield())  # noqa: PLW0108
 
 
 @compiled
-def wait(arrived: Array, h: int) -> None:
+def wait(net: Net) -> None:
     """Wait until all workers have come to this place."""
     fence()
-    arrived[h, 0] += 1
-    for other in range(len(arrived)):
+    net.arrived[net.h, 0] += 1
+    for other in range(len(net.arrived)):
         spins = 0
-        while arrived[other, 0] < arrived[h, 0]:
+        while net.arrived[other, 0] < net.arrived[net.h, 0]:
             fence()
             spins += 1
             if spins > SPINS:
@@ -121,9 +124,10 @@ def wait(arrived: Array, h: int) -> None:
 
 
 @compiled
-def block(width: int, h: int, workers: int) -> Any:
-    """Return where worker h's block of so many columns starts and stops."""
-    return width * h // workers, width * (h + 1) // workers
+def block(net: Net, width: int) -> Any:
+    """Return where the worker's block of so many columns starts and stops."""
+    workers = len(net.arrived)
+    return width * net.h // workers, width * (net.h + 1) // workers
 
 
 @compiled
@@ -133,14 +137,23 @@ def matrix(vector: Array, start: int, rows: int, columns: int) -> Array:
 
 
 @compiled
-def load(x: Array, itemsize: int, rows: Array, start: int, scale: Any, out: Array) -> None:
-    """Write columns from `start` on of rows of x, which is given as bytes, converted and scaled."""
-    if itemsize == 1:
-        convert(x, rows, start, scale, out)
-    elif itemsize == 4:
-        convert(x.view(np.float32), rows, start, scale, out)
+def columns(net: Net, k: int, n: int) -> Array:
+    """Return the worker's columns of a_k, of n examples."""
+    start, stop = block(net, net.widths[k])
+    return matrix(net.inputs[net.h], net.a[k], n, stop - start)
+
+
+@compiled
+def load(net: Net, rule: Rule, x: Array, rows: Array) -> None:
+    """Have the worker's columns of rows of x, which is given as bytes, in a_0."""
+    start, _ = block(net, net.widths[0])
+    out = columns(net, 0, len(rows))
+    if rule.itemsize == 1:
+        convert(x, rows, start, rule.scale, out)
+    elif rule.itemsize == 4:
+        convert(x.view(np.float32), rows, start, rule.scale, out)
     else:
-        convert(x.view(np.float64), rows, start, scale, out)
+        convert(x.view(np.float64), rows, start, rule.scale, out)
 
 
 @compiled
@@ -244,89 +257,83 @@ def squares(p: Array) -> Any:
 
 
 @compiled
-def forward(h: int, net: Net, n: int) -> None:
+def forward(net: Net, n: int) -> None:
     """Have the workers' shares of z_L in `products`, from a_0 of n examples."""
-    depth, workers, at = len(net.widths) - 1, len(net.arrived), 0
+    depth = len(net.widths) - 1
     for k in range(1, depth + 1):
         width = net.widths[k]
-        start, stop = block(net.widths[k - 1], h, workers)
-        a = matrix(net.inputs[h], at, n, stop - start)
+        start, stop = block(net, net.widths[k - 1])
         W = matrix(net.params, net.W[k] + start * width, stop - start, width)
         products = net.products[k % 2]
-        np.dot(a, W, matrix(products[h], 0, n, width))
-        wait(net.arrived, h)
+        np.dot(columns(net, k - 1, n), W, matrix(products[net.h], 0, n, width))
+        wait(net)
         if k < depth:
-            at += a.size
-            start, stop = block(width, h, workers)
-            b = net.params[net.b[k] : net.b[k] + width]
-            sum_bias_relu(products, b, start, matrix(net.inputs[h], at, n, stop - start))
+            b, (start, _) = net.params[net.b[k] : net.b[k] + width], block(net, width)
+            sum_bias_relu(products, b, start, columns(net, k, n))
 
 
 @compiled
-def output(h: int, net: Net, y: Array, factor: Any) -> float:
-    """Write δ_L of worker h's share of examples, and return the sum of their cross-entropies."""
+def output(net: Net, y: Array, factor: Any) -> float:
+    """Write δ_L of the worker's share of examples, and return the sum of their cross-entropies."""
     depth = len(net.widths) - 1
     width = net.widths[depth]
     b = net.params[net.b[depth] : net.b[depth] + width]
     delta = matrix(net.deltas[depth % 2], 0, len(y), width)
-    start, stop = block(len(y), h, len(net.arrived))
-    return softmax_minus_labels(net.products[depth % 2], b, y, start, stop, factor, delta)
+    start, stop = block(net, len(y))
+    products = net.products[depth % 2]
+    return float(softmax_minus_labels(products, b, y, start, stop, factor, delta))
 
 
 @compiled
-def penalty(h: int, net: Net) -> float:
-    """Return Σ w² of worker h's rows of the weights."""
+def penalty(net: Net) -> float:
+    """Return Σ w² of the worker's rows of the weights."""
     total = 0.0
     for k in range(1, len(net.widths)):
-        start, stop = block(net.widths[k - 1], h, len(net.arrived))
+        start, stop = block(net, net.widths[k - 1])
         width = net.widths[k]
         total += squares(net.params[net.W[k] + start * width : net.W[k] + stop * width])
     return total
 
 
 @compiled
-def backward(h: int, net: Net, rule: Rule, n: int, step: Any) -> None:
-    """Take a step by worker h's gradients of n examples, or else add them to `velocity`."""
-    depth, workers, at = len(net.widths) - 1, len(net.arrived), 0
-    for k in range(1, depth):
-        start, stop = block(net.widths[k - 1], h, workers)
-        at += n * (stop - start)
+def backward(net: Net, rule: Rule, n: int) -> None:
+    """Have the worker's gradients of n examples, and learn from each."""
+    depth = len(net.widths) - 1
     for k in range(depth, 0, -1):
-        width, before = net.widths[k], net.widths[k - 1]
-        start, stop = block(before, h, workers)
-        a = matrix(net.inputs[h], at, n, stop - start)
-        delta = matrix(net.deltas[k % 2], 0, n, width)
-        mine = slice(net.W[k] + start * width, net.W[k] + stop * width)
-        p, v = net.params[mine], net.velocity[mine]
+        width = net.widths[k]
+        start, stop = block(net, net.widths[k - 1])
+        a, delta = columns(net, k - 1, n), matrix(net.deltas[k % 2], 0, n, width)
+        rows = slice(net.W[k] + start * width, net.W[k] + stop * width)
         if k > 1:
-            back = matrix(net.scratch[h], 0, n, stop - start)
-            np.dot(delta, p.reshape((stop - start, width)).T, back)
-            mask(back, a, start, matrix(net.deltas[(k - 1) % 2], 0, n, before))
-            left, right = block(net.widths[k - 2], h, workers)
-            at -= n * (right - left)
-        g = net.scratch[h, : len(p)]
+            back = matrix(net.scratch[net.h], 0, n, stop - start)
+            np.dot(delta, net.params[rows].reshape((stop - start, width)).T, back)
+            mask(back, a, start, matrix(net.deltas[(k - 1) % 2], 0, n, net.widths[k - 1]))
+        g = net.scratch[net.h, : (stop - start) * width]
         np.dot(a.T, delta, g.reshape((stop - start, width)))
-        if step:
-            descend(v, g, p, rule.beta, rule.decay, rule.eta)
-        else:
-            add(g, v)
-        start, stop = block(width, h, workers)
-        mine, g = slice(net.b[k] + start, net.b[k] + stop), net.scratch[h, : stop - start]
-        p, v = net.params[mine], net.velocity[mine]
+        learn(net, rule, rows, g, rule.decay)
+        start, stop = block(net, width)
+        g = net.scratch[net.h, : stop - start]
         sum_rows(delta, start, g)
-        if step:
-            descend(v, g, p, rule.beta, p.dtype.type(0), rule.eta)
-        else:
-            add(g, v)
+        learn(net, rule, slice(net.b[k] + start, net.b[k] + stop), g, g.dtype.type(0))
         if k > 1:
-            wait(net.arrived, h)
+            wait(net)
 
 
 @compiled
-def agree(h: int, net: Net, loss: float) -> float:
+def learn(net: Net, rule: Rule, part: Any, g: Array, decay: Any) -> None:
+    """Take the step of a part of the parameters, or else add its gradient to `velocity`."""
+    v, p = net.velocity[part], net.params[part]
+    if rule.together:
+        descend(v, g, p, rule.beta, decay, rule.eta)
+    else:
+        add(g, v)
+
+
+@compiled
+def agree(net: Net, loss: float) -> float:
     """Return the sum of the workers' shares of the loss, when all have come."""
-    net.losses[h, 0] = loss
-    wait(net.arrived, h)
+    net.losses[net.h, 0] = loss
+    wait(net)
     total = 0.0
     for t in range(len(net.losses)):
         total += net.losses[t, 0]
@@ -335,27 +342,24 @@ def agree(h: int, net: Net, loss: float) -> float:
 
 @compiled
 def together(
-    h: int, net: Net, rule: Rule, x: Array, rows: Array, y: Array, start: int, losses: Array
+    net: Net, rule: Rule, x: Array, rows: Array, y: Array, start: int, losses: Array
 ) -> None:
-    """Do worker h's share of batches of these rows, which have place `start` in the run."""
-    left, right = block(net.widths[0], h, len(net.arrived))
+    """Do the worker's share of batches of these rows, which have place `start` in the run."""
     for done in range(0, len(rows), rule.batch):
         stop = min(done + rule.batch, len(rows))
         n = stop - done
-        a = matrix(net.inputs[h], 0, n, right - left)
-        load(x, rule.itemsize, rows[done:stop], left, rule.scale, a)
-        forward(h, net, n)
-        entropy = output(h, net, y[done:stop], net.params.dtype.type(rule.weight / n))
-        loss = agree(h, net, entropy / n + 0.5 * rule.l2 * penalty(h, net))
+        load(net, rule, x, rows[done:stop])
+        forward(net, n)
+        entropy = output(net, y[done:stop], net.params.dtype.type(rule.weight / n))
+        loss = agree(net, entropy / n + 0.5 * rule.l2 * penalty(net))
         losses[(start + done) // rule.batch] = loss
         if not math.isfinite(loss):
             break
-        backward(h, net, rule, n, True)
+        backward(net, rule, n)
 
 
 @compiled
 def apart(
-    h: int,
     net: Net,
     own: Net,
     sums: Array,
@@ -366,7 +370,7 @@ def apart(
     start: int,
     losses: Array,
 ) -> None:
-    """Do worker h's chunks of batches of these rows, and its part of the steps.
+    """Do the worker's chunks of batches of these rows, and its part of the steps.
 
     `own` is a network of one worker: its parameters are those of `net`, its velocity is row h of
     `sums`.
@@ -377,37 +381,35 @@ def apart(
         batch = min(rule.batch, rule.n - (start + done - within))
         end = min(done + batch - within, len(rows))
         if within == 0:
-            own.velocity[:] = 0
-            own.losses[0, 0] = 0
+            own.velocity[:], own.losses[own.h, 0] = 0, 0
         for first in range(done, end, rule.chunk):
-            if (within + first - done) // rule.chunk % len(sums) == h:
+            if (within + first - done) // rule.chunk % len(sums) == net.h:
                 last = min(first + rule.chunk, end)
-                a = matrix(own.inputs[0], 0, last - first, own.widths[0])
-                load(x, rule.itemsize, rows[first:last], 0, rule.scale, a)
-                forward(0, own, last - first)
+                load(own, rule, x, rows[first:last])
+                forward(own, last - first)
                 factor = net.params.dtype.type(rule.weight / batch)
-                own.losses[0, 0] += output(0, own, y[first:last], factor)
-                backward(0, own, rule, last - first, False)
+                own.losses[own.h, 0] += output(own, y[first:last], factor)
+                backward(own, rule, last - first)
         if within + end - done == batch:
-            loss = agree(h, net, own.losses[0, 0] / batch + 0.5 * rule.l2 * penalty(h, net))
+            loss = agree(net, own.losses[own.h, 0] / batch + 0.5 * rule.l2 * penalty(net))
             losses[(start + done) // rule.batch] = loss
             if not math.isfinite(loss):
                 break
-            finish(h, net, sums, rule)
+            finish(net, sums, rule)
         done = end
 
 
 @compiled
-def finish(h: int, net: Net, sums: Array, rule: Rule) -> None:
+def finish(net: Net, sums: Array, rule: Rule) -> None:
     """Take the step for a part of the parameters, by the sum of what the workers have summed."""
     weights, zero = net.b[1], net.params.dtype.type(0)
     for first, last, decay in ((0, weights, rule.decay), (weights, len(net.params), zero)):
-        start, stop = block(last - first, h, len(sums))
+        start, stop = block(net, last - first)
         mine = slice(first + start, first + stop)
         for t in range(1, len(sums)):
             add(sums[t, mine], sums[0, mine])
         descend(net.velocity[mine], sums[0, mine], net.params[mine], rule.beta, decay, rule.eta)
-    wait(net.arrived, h)
+    wait(net)
 
 
 class CompiledEngine:
@@ -443,7 +445,7 @@ class CompiledEngine:
             self.chunk = -(-batch // (workers * turns))
             self.sums = np.zeros((workers, vectors[0].size), dtype)
             self.own = [_net(params, vectors[0], row, 1, self.chunk) for row in self.sums]
-        self.net = _net(params, *vectors, workers, 0 if self.own else batch)
+        self.net = _net(params, vectors[0], vectors[1], workers, 0 if self.own else batch)
         native = self.x.dtype == np.uint8 or self.x.dtype in (np.float32, np.float64)
         self.direct = native and self.x.flags.c_contiguous and self.x.flags.aligned
 
@@ -500,17 +502,19 @@ class CompiledEngine:
             number(cfg.learning_rate),
             1 - cfg.momentum,
             cfg.l2,
+            not self.own,
         )
         raw = x.view(np.uint8)
         raw.flags.writeable = False  # as those of a file may be: one type is compiled once
         net.arrived[:] = 0
 
         def one(h: int) -> None:
+            mine = net._replace(h=h)
             try:
                 if self.own:
-                    apart(h, net, self.own[h], self.sums, rule, raw, rows, y, start, losses)
+                    apart(mine, self.own[h], self.sums, rule, raw, rows, y, start, losses)
                 else:
-                    together(h, net, rule, raw, rows, y, start, losses)
+                    together(mine, rule, raw, rows, y, start, losses)
             finally:
                 net.arrived[h] = GONE  # so that nobody waits for one that has left
 
@@ -531,9 +535,11 @@ def _net(params: Params, vector: Array, velocity: Array, workers: int, rows: int
     most = [-(-width // workers) for width in widths]  # columns of one worker
     gradient = max(a * b for a, b in zip(most, widths[1:], strict=False))
     return Net(
+        h=0,
         widths=np.array(widths),
         W=starts[: depth + 1],
         b=starts[depth:-1],
+        a=rows * np.cumsum([0, *most[:-1]]),
         params=vector,
         velocity=velocity,
         inputs=np.empty((workers, rows * sum(most[:-1])), vector.dtype),

@@ -81,7 +81,7 @@ class NumpyEngine:
         return total / len(batch) + 0.5 * self.cfg.l2 * float(weights @ weights)
 
     def _chunk(self, rows: Any, factor: Any, *, add: bool) -> float:
-        """Return the summed cross-entropy of rows; write or add factor times its gradient to sums."""
+        """Return the summed cross-entropy of rows, and sum factor times its gradient."""
         n, params = len(rows), self.params
         a, deltas = [buffer[:n] for buffer in self.a], [buffer[:n] for buffer in self.delta]
         y = self._load(rows, a[0])

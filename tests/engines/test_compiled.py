@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numba import njit
 
 from purenet import Config, datasets, engines, init, init_velocity, training
 from purenet.engines import compiled
 from purenet.engines.compiled import CompiledEngine
 from purenet.engines.numpy import NumpyEngine
+from purenet.engines.threads import serial_blas
 from tests.engines.test_engines import chosen
 from tests.support.problems import problem
 
 
-def bits(engine: CompiledEngine, rows: Any, cuts: Any = ()) -> tuple[Any, ...]:
+def bits(engine: Any, rows: Any, cuts: Any = ()) -> tuple[Any, ...]:
     """Return losses and parameters of a run, which may be cut into runs."""
     losses = [loss for part in np.split(np.asarray(rows), cuts) for loss in engine.run(part)]
     return (losses, *(p.tobytes() for p in engine.params.values()))
@@ -45,7 +47,7 @@ def test_workers_own_weights_of_a_network_that_is_worth_them() -> None:
     """As many as BLAS has threads, but one for a small network."""
     for sizes, most in (([784, 200, 10], 64), ([20, 10], 1)):
         params, x, y = problem(*sizes, n=200, dtype=np.float32)
-        with compiled.serial_blas as threads:
+        with serial_blas as threads:
             pass
         engine = CompiledEngine(params, init_velocity(params), x, y, Config())
         assert len(engine.net.arrived) == min(threads, most)
@@ -61,10 +63,10 @@ def test_nobody_waits_for_a_worker_that_has_left(
     params, x, y = problem(40, 30, 20, n=100, dtype=np.float32)
     real = getattr(compiled, function)
 
-    def leaving(h: int, *args: Any) -> None:
-        if h == who:
+    def leaving(net: Any, *args: Any) -> None:
+        if net.h == who:
             raise KeyboardInterrupt
-        real(h, *args)
+        real(net, *args)
 
     monkeypatch.setattr(compiled, function, leaving)
     threads = threading.active_count()
@@ -84,6 +86,20 @@ def test_training_goes_by_the_fastest_engine_for_the_arrays(
     monkeypatch.delattr(engines, "compiled")
     monkeypatch.setitem(sys.modules, "purenet.engines.compiled", None)
     assert training._engine(np.zeros(1, np.float32)) is NumpyEngine
+
+
+def test_workers_see_what_others_wrote() -> None:
+    """A wait is compiled to fences, which no load or store passes, and lets other threads run."""
+
+    def both() -> None:
+        compiled.fence()
+        compiled.give_way()
+
+    meet: Any = njit(both)
+    meet()
+    (code,) = meet.inspect_llvm().values()
+    assert "fence seq_cst" in code
+    assert "sched_yield" in code
 
 
 def test_functions_are_compiled_where_nothing_can_be_cached() -> None:

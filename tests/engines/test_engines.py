@@ -36,6 +36,7 @@ class Threads:
         serial_blas.__exit__()
 
     def limit(self) -> None:
+        """Limit in this thread."""
         serial_blas.limit()
 
 

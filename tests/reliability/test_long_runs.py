@@ -50,7 +50,7 @@ def test_memory_and_descriptors_are_flat_over_ten_thousand_steps(tmp_path: Path)
     traced, rss, files = (after - before for after, before in zip(last, first, strict=True))
     print(f"8,000 steps: {traced} bytes traced, {rss} bytes resident, {files} descriptors")
     # Had each of 8,000 steps kept one float32 of each parameter, it would be 42 MB.
-    # Python's own lists of freed objects fill up in the first 100,000 steps, to 33 kB, and then stay.
+    # Python's lists of freed objects grow to 33 kB in 100,000 steps, and then stay.
     assert traced < 50_000
     assert rss < 4_000_000
     assert files == 0
