@@ -133,7 +133,7 @@ def batch_sizes(results: Results) -> str:
                 cases.get(("test_epoch", size, dtype)),
             )
             if step and epoch:
-                row += [f"{step['seconds'] * 1e3:.3g}"]
+                row += [f"{step['seconds'] / step['updates'] * 1e3:.3g}"]
                 row += [f"{epoch['seconds'] / epoch['examples'] * 1e6:.3g}"]
             else:
                 row += ["", ""]

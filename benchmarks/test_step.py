@@ -21,10 +21,12 @@ def engine(task: Task) -> CompiledEngine:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("batch_size", BATCH_SIZES)
 def test_step(benchmark: BenchmarkFixture, batch_size: int | None, dtype: str) -> None:
-    """Time one step on one batch."""
+    """Time steps on batches, sixteen at once of small ones, for which threads are started."""
     task = Task(dtype=dtype, batch_size=batch_size)
-    it, rows = engine(task), task.rows(0)[: batch_size or task.n]
-    rounds = 500 if len(rows) <= 512 else 10
+    steps = 16 if batch_size and batch_size <= 512 else 1
+    benchmark.extra_info["updates"] = steps
+    it, rows = engine(task), task.rows(0)[: steps * (batch_size or task.n)]
+    rounds = 50 if steps > 1 else 10
     losses = benchmark.pedantic(it.run, (rows,), rounds=rounds, warmup_rounds=3)  # type: ignore[no-untyped-call]
     assert np.isfinite(losses).all()
 

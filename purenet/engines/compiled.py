@@ -72,17 +72,17 @@ class Rule(NamedTuple):
     together: bool  # whether workers share batches, or each has chunks of them
 
 
-def compiled(function: Any) -> Any:
-    """Compile a function, and keep the result on disk if there is a place that can be written.
+# Sums may be reordered, to run in vector registers; NaN and infinity keep their meaning.
+OPTIONS: Any = {"fastmath": {"contract", "nsz", "reassoc"}, "nogil": True}
+compiled: Any = njit(**OPTIONS)
 
-    Sums may be reordered, so that they run in vector registers; NaN and infinity keep their
-    meaning.
-    """
-    options: Any = {"fastmath": {"contract", "nsz", "reassoc"}, "nogil": True}
+
+def kept(function: Any) -> Any:
+    """Compile a function, and keep the result on disk if there is a place that can be written."""
     try:
-        return njit(cache=True, **options)(function)
+        return njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # neither beside this file nor in the user's home
-        return njit(**options)(function)
+        return compiled(function)
 
 
 def fence() -> None:
@@ -340,7 +340,7 @@ def agree(net: Net, loss: float) -> float:
     return total
 
 
-@compiled
+@kept
 def together(
     net: Net, rule: Rule, x: Array, rows: Array, y: Array, start: int, losses: Array
 ) -> None:
@@ -358,7 +358,7 @@ def together(
         backward(net, rule, n)
 
 
-@compiled
+@kept
 def apart(
     net: Net,
     own: Net,

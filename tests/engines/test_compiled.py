@@ -106,7 +106,7 @@ def test_functions_are_compiled_where_nothing_can_be_cached() -> None:
     """A function without a file has no place for a cache."""
     names: dict[str, Any] = {}
     exec("def twice(x):\n    return 2 * x", names)
-    assert compiled.compiled(names["twice"])(2) == 4
+    assert compiled.kept(names["twice"])(2) == 4
 
 
 @pytest.mark.parametrize("batch_size", [128, None])
