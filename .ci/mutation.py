@@ -1,8 +1,8 @@
 """Run mutmut, and hold what survives against the list of docs/mutation.md.
 
 Mutmut leaves decorated functions alone. Those that Numba compiles are mutated here too, and run by
-Python, original and mutants. Counts are printed as a table. A mutant that survives unlisted, or that
-is listed and is killed, is a failure.
+Python, original and mutants. Counts are printed as a table. A mutant that survives unlisted, or
+that is listed and is killed, is a failure.
 """
 
 import os

@@ -14,6 +14,7 @@ import numpy as np
 from purenet import Config, backward, datasets, init, init_velocity, momentum_step
 from purenet.engines import CHUNK, batches
 from purenet.engines.compiled import CompiledEngine
+from purenet.reproduction import plain
 from purenet.training import _order
 
 Params = dict[str, Any]
@@ -158,38 +159,10 @@ def pure(task: Task) -> Contestant:
 def listing(task: Task) -> Contestant:
     """Do the report's algorithm plainly: float64, samples as columns, all allocated."""
     x, y = task.floats("float64")
-    one_hot = np.eye(task.sizes[-1])[y]
-    cfg, depth = task.cfg, len(task.layers)
-    W = {k: task.params()[f"W{k}"].T.astype(float) for k in task.layers}
-    b = {k: np.zeros((len(w), 1)) for k, w in W.items()}
-    vW = {k: np.zeros_like(w) for k, w in W.items()}
-    vb = {k: np.zeros_like(w) for k, w in b.items()}
-    eta, beta, reg = cfg.learning_rate, cfg.momentum, cfg.l2
+    params, velocity, _ = plain.start(task.params(), x[:0])
 
     def epoch(rows: Any) -> float:
-        losses = []
-        for batch in task.batches(rows):
-            A, Y = {0: x[batch].T}, one_hot[batch].T
-            m = Y.shape[1]
-            for k in task.layers:
-                Z = W[k] @ A[k - 1] + b[k]
-                A[k] = np.maximum(0, Z)
-            E = np.exp(Z - np.max(Z, axis=0))
-            P = E / np.sum(E, axis=0)
-            cost = -np.sum(Y * np.log(P)) / m
-            losses.append(cost + 0.5 * reg * sum(np.sum(w * w) for w in W.values()))
-            dZ = P - Y
-            for k in range(depth, 0, -1):
-                dW = dZ @ A[k - 1].T / m + reg * W[k]
-                db = np.sum(dZ, axis=1, keepdims=True) / m
-                dZ = (W[k].T @ dZ) * (A[k - 1] > 0) if k > 1 else dZ
-                vW[k] = beta * vW[k] + (1 - beta) * dW
-                vb[k] = beta * vb[k] + (1 - beta) * db
-                W[k] = W[k] - eta * vW[k]
-                b[k] = b[k] - eta * vb[k]
-        return task.mean(losses)
+        batches = task.batches(rows)
+        return task.mean([plain.step(params, velocity, x[b].T, y[b], task.cfg) for b in batches])
 
-    def params() -> Params:
-        return {n: p for k in W for n, p in ((f"W{k}", W[k].T), (f"b{k}", b[k][:, 0]))}
-
-    return epoch, params
+    return epoch, lambda: {n: p.T if n[0] == "W" else p[:, 0] for n, p in params.items()}

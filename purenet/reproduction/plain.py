@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from purenet._checks import Array, Params
 from purenet.config import Config
 
-__all__ = ["epoch", "start"]
+__all__ = ["epoch", "start", "step"]
 
 Matrix = NDArray[Any]
 
@@ -63,12 +63,29 @@ def epoch(params: Params, velocity: Params, x: Matrix, y: Matrix, cfg: Config) -
     size = cfg.batch_size or n
     for first in range(0, n, size):
         batch = slice(first, first + size)
-        total += _update(params, velocity, x[:, batch], y[batch], cfg) * len(y[batch])
+        total += step(params, velocity, x[:, batch], y[batch], cfg) * len(y[batch])
     return total / n
 
 
-def _update(params: Params, velocity: Params, x: Matrix, y: Matrix, cfg: Config) -> float:
-    """Take one step on a batch, and return its loss."""
+def step(params: Params, velocity: Params, x: Matrix, y: Matrix, cfg: Config) -> float:
+    """Take one step on a batch, and return its loss.
+
+    Parameters
+    ----------
+    params, velocity : dict of numpy.ndarray
+        From `start`; they are written.
+    x : numpy.ndarray, shape (features, batch)
+        Examples in float64.
+    y : numpy.ndarray, shape (batch,)
+        Labels.
+    cfg : Config
+        Hyperparameters.
+
+    Returns
+    -------
+    float
+        The loss before the step.
+    """
     depth, n = len(params) // 2, x.shape[1]
     a = [x]
     for k in range(1, depth):
