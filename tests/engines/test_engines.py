@@ -4,6 +4,7 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -48,7 +49,7 @@ def chosen(patch: pytest.MonkeyPatch, name: str, chunk: int = 1024) -> Any:
         return NumpyEngine
     patch.setattr(compiled, "WORTH", 1)
     patch.setattr(compiled, "serial_blas", Threads(int(name[0]) if name[0].isdigit() else 1))
-    if name.endswith("interpreted"):
+    if name.endswith("interpreted") or numba.config.DISABLE_JIT:
         patch.setattr(compiled, "SPINS", 0)
         for each, function in vars(compiled).items():
             if hasattr(function, "py_func"):
