@@ -37,7 +37,7 @@ def _bars(results: Results, ax: Any) -> None:
 
 def _costs(results: Results, ax: Any) -> None:
     for dtype, style in (("float32", "o-"), ("float64", "s--")):
-        cases = [c for c in results.get("step", []) if c.get("updates") and c["dtype"] == dtype]
+        cases = [c for c in results.get("step", []) if c.get("examples") and c["dtype"] == dtype]
         x = [c["batch_size"] or c["examples"] for c in cases]
         if cases:
             each = [c["seconds"] / c["updates"] * 1e6 for c in cases]
