@@ -53,6 +53,7 @@ def test_workers_own_weights_of_a_network_that_is_worth_them() -> None:
         assert len(engine.net.arrived) == min(threads, most)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of Python, if it interprets
 @pytest.mark.parametrize("who", [0, 1])
 @pytest.mark.parametrize(("function", "batch_size"), [("together", 10), ("apart", None)])
 def test_nobody_waits_for_a_worker_that_has_left(
