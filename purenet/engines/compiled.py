@@ -15,7 +15,7 @@ additive; then each takes the step for its part of the parameters.
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -32,7 +32,8 @@ from purenet.engines.threads import serial_blas
 
 __all__ = ["CompiledEngine"]
 
-WORK = 2**34  # multiplications between two looks at signals: some 130 ms
+SECONDS = 0.1  # aimed at between two looks at signals
+EXAMPLES = 2**17  # at most between them
 WORTH = 300_000  # parameters · (examples + 16) of a batch that are worth one more thread
 GONE = 2**62  # more than anybody waits for
 SPINS = 4096  # some 50 µs: longer than a fair wait, shorter than another program's turn
@@ -74,7 +75,11 @@ class Rule(NamedTuple):
 
 # Sums may be reordered, to run in vector registers; NaN and infinity keep their meaning.
 OPTIONS: Any = {"fastmath": {"contract", "nsz", "reassoc"}, "nogil": True}
-compiled: Any = njit(**OPTIONS)
+
+
+def compiled(function: Any) -> Any:
+    """Compile a function, as part of those that are kept."""
+    return njit(**OPTIONS)(function)
 
 
 def kept(function: Any) -> Any:
@@ -112,7 +117,7 @@ overload(give_way)(lambda: lambda: _yield())  # noqa: PLW0108
 def wait(net: Net) -> None:
     """Wait until all workers have come to this place."""
     fence()
-    net.arrived[net.h, 0] += 1
+    net.arrived[net.h, 0] = min(net.arrived[net.h, 0] + 1, GONE)
     for other in range(len(net.arrived)):
         spins = 0
         while net.arrived[other, 0] < net.arrived[net.h, 0]:
@@ -447,40 +452,44 @@ class CompiledEngine:
             self.own = [_net(params, vectors[0], row, 1, self.chunk) for row in self.sums]
         self.net = _net(params, vectors[0], vectors[1], workers, 0 if self.own else batch)
         native = self.x.dtype == np.uint8 or self.x.dtype in (np.float32, np.float64)
+        self.turns = 1
         self.direct = native and self.x.flags.c_contiguous and self.x.flags.aligned
 
     def run(self, rows: Sequence[int]) -> list[float]:
         """Train on batches of these rows; see `Engine`."""
         n = len(rows)
-        losses = np.zeros(-(-n // (self.cfg.batch_size or n)))
-        workers = len(self.net.arrived)
-        with serial_blas, ThreadPoolExecutor(workers, initializer=serial_blas.limit) as pool:
-            for start, stop in self._slices(n):
+        batch, start = self.cfg.batch_size or n, 0
+        losses = np.zeros(-(-n // batch))
+        with serial_blas, ThreadPoolExecutor(len(self.net.arrived)) as pool:
+            while start < n:
+                stop, began = self._stop(start, n), time.perf_counter()
                 self._work(pool, np.asarray(rows[start:stop], np.int64), n, start, losses)
-                wrong = np.flatnonzero(~np.isfinite(losses))
-                if wrong.size:
-                    losses = losses[: wrong[0] + 1]
+                pace = SECONDS / (time.perf_counter() - began)
+                self.turns = max(1, int(self.turns * min(pace, 8)))
+                finite = np.isfinite(losses[start // batch : -(-stop // batch)])
+                if not finite.all():
+                    losses = losses[: start // batch + int(finite.argmin()) + 1]
                     break
+                start = stop
         return losses.tolist()
 
     def snapshot(self) -> tuple[Params, Params]:
         """Return copies of parameters and velocity."""
         return copy(self.params), copy(self.velocity)
 
-    def _slices(self, n: int) -> Iterator[tuple[int, int]]:
-        """Cut a run into slices that take little time, so that signals are seen.
+    def _stop(self, start: int, n: int) -> int:
+        """Return where a slice of a run of n examples stops, after which signals are looked at.
 
-        They are whole batches, or else whole chunks of one batch.
+        It is whole batches, or of one batch as many chunks for each worker.
         """
-        batch = self.cfg.batch_size or n
-        most = WORK // (3 * len(self.net.params)) if self.direct else CHUNK
-        whole, length = n, most // batch * batch
-        if not length:
-            whole, length = batch, max(1, most // self.chunk) * self.chunk
-        for first in range(0, n, whole):
-            last = min(first + whole, n)
-            for start in range(first, last, length):
-                yield start, min(start + length, last)
+        batch, workers = self.cfg.batch_size or n, len(self.net.arrived)
+        turn = workers * self.chunk if self.own else batch
+        most = EXAMPLES if self.direct else workers * CHUNK
+        length = max(1, min(self.turns, most // turn)) * turn
+        left = batch - start % batch
+        return min(
+            n, start + (length if length < left else left + (length - left) // batch * batch)
+        )
 
     def _work(
         self, pool: ThreadPoolExecutor, rows: Array, n: int, start: int, losses: Array
@@ -511,6 +520,7 @@ class CompiledEngine:
         def one(h: int) -> None:
             mine = net._replace(h=h)
             try:
+                serial_blas.limit()
                 if self.own:
                     apart(mine, self.own[h], self.sums, rule, raw, rows, y, start, losses)
                 else:
@@ -518,11 +528,13 @@ class CompiledEngine:
             finally:
                 net.arrived[h] = GONE  # so that nobody waits for one that has left
 
+        futures: list[Any] = []
         try:
-            futures = [pool.submit(one, h) for h in range(1, len(net.arrived))]
+            for h in range(1, len(net.arrived)):
+                futures.append(pool.submit(one, h))  # noqa: PERF401  # kept if the next fails
             one(0)
         finally:
-            net.arrived[0] = GONE
+            net.arrived[0] = net.arrived[1 + len(futures) :] = GONE
         for future in futures:
             future.result()
 

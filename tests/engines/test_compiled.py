@@ -1,5 +1,6 @@
 """The compiled engine alone: its workers, and what they do with bits and interruptions."""
 
+import itertools
 import sys
 import threading
 from typing import Any
@@ -7,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numba import njit
+from threadpoolctl import threadpool_limits
 
 from purenet import Config, datasets, engines, init, init_velocity, training
 from purenet.engines import compiled
 from purenet.engines.compiled import CompiledEngine
 from purenet.engines.numpy import NumpyEngine
 from purenet.engines.threads import serial_blas
-from tests.engines.test_engines import chosen
+from tests.engines.test_engines import Threads, chosen
 from tests.support.problems import problem
 
 
@@ -33,14 +35,14 @@ def test_runs_are_one_in_every_bit_however_they_are_cut(
     params, x, y = problem(20, 15, 10, 5, n=352, dtype=np.float32)
     rows, cfg = np.random.default_rng(0).permutation(352), Config(batch_size=batch_size)
 
-    def run(work: int, *cuts: int) -> Any:
-        monkeypatch.setattr(compiled, "WORK", work)
+    def run(seconds: float, *cuts: int) -> Any:
+        monkeypatch.setattr(compiled, "SECONDS", seconds)
         return bits(engine(params, init_velocity(params), x, y, cfg), rows, cuts)
 
-    expected = run(2**34)
-    assert all(run(2**34) == expected for _ in range(5))
-    assert run(2**15, 50, 300) == expected
-    assert run(1) == expected
+    expected = run(1e9)
+    assert all(run(1e9) == expected for _ in range(5))
+    assert run(1e-3, 50, 300) == expected
+    assert run(0) == expected
 
 
 def test_workers_own_weights_of_a_network_that_is_worth_them() -> None:
@@ -74,6 +76,74 @@ def test_nobody_waits_for_a_worker_that_has_left(
     with pytest.raises(KeyboardInterrupt):
         engine(params, init_velocity(params), x, y, Config(batch_size=batch_size)).run(range(100))
     assert threading.active_count() == threads
+
+
+def refuse(*_: Any) -> None:
+    """Do not do it."""
+    raise RuntimeError("refused")
+
+
+@pytest.mark.parametrize("batch_size", [10, None])
+def test_a_thread_that_cannot_start_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int | None
+) -> None:
+    """Those that have started do not wait for it."""
+    engine = chosen(monkeypatch, "3 workers", chunk=10)
+    params, x, y = problem(40, 30, 20, n=100, dtype=np.float32)
+    it = engine(params, init_velocity(params), x, y, Config(batch_size=batch_size))
+    it.run(range(100))
+    start, count = threading.Thread.start, itertools.count()
+    refusing = lambda self: start(self) if next(count) == 0 else refuse()  # noqa: E731
+    monkeypatch.setattr(threading.Thread, "start", refusing)
+    with pytest.raises(RuntimeError, match="refused"):
+        it.run(range(100))
+
+
+def test_a_limit_that_cannot_be_set_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for the threads that it stopped."""
+    engine = chosen(monkeypatch, "2 workers")
+    params, x, y = problem(40, 30, 20, n=100, dtype=np.float32)
+    it = engine(params, init_velocity(params), x, y, Config())
+    monkeypatch.setattr(Threads, "limit", refuse)
+    with pytest.raises(RuntimeError, match="refused"):
+        it.run(range(100))
+
+
+def test_blas_has_one_thread_in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And afterwards those that it had."""
+    pools, seen, together = serial_blas.pools, [], compiled.together
+
+    def looking(*args: Any) -> None:
+        seen.append({pool.num_threads for pool in pools})
+        together(*args)
+
+    monkeypatch.setattr(compiled, "together", looking)
+    params, x, y = problem(4, 3, 2)
+    with threadpool_limits(2, user_api="blas"):
+        CompiledEngine(params, init_velocity(params), x, y, Config()).run(range(7))
+        assert {pool.num_threads for pool in pools} == {2}
+    assert seen == [{1}]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16])
+@pytest.mark.parametrize("turns", [1, 2, 3, 100])
+@pytest.mark.parametrize(("batch_size", "n"), [(7, 100), (35, 100), (None, 100), (61, 200)])
+def test_slices_are_whole_batches_or_have_a_chunk_for_each_worker(
+    monkeypatch: pytest.MonkeyPatch, dtype: Any, turns: int, batch_size: int | None, n: int
+) -> None:
+    """Until the batch ends; and they cover the run."""
+    engine = chosen(monkeypatch, "3 workers", chunk=10)
+    params, x, y = problem(4, 3, 2, n=n)
+    x = abs(x).astype(dtype)
+    it = engine(params, init_velocity(params), x, y, Config(batch_size=batch_size))
+    it.turns, start, batch = turns, 0, batch_size or n
+    while start < n:
+        stop = it._stop(start, n)
+        assert start < stop <= n
+        whole = (stop % batch == 0 or stop == n) and (start % batch == 0 or stop - start < batch)
+        assert whole or (stop - start) % (3 * it.chunk) == 0
+        assert whole or stop // batch == start // batch
+        start = stop
 
 
 def test_training_goes_by_the_fastest_engine_for_the_arrays(
