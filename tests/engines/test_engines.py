@@ -57,8 +57,8 @@ def chosen(patch: pytest.MonkeyPatch, name: str, chunk: int = 1024) -> Any:
     return CompiledEngine
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @given(
-    engine=st.sampled_from(ENGINES),
     sizes=st.lists(st.integers(1, 6), min_size=2, max_size=5),
     n=st.integers(1, 12),
     batch_size=st.none() | st.integers(1, 14),
