@@ -69,8 +69,7 @@ def _set(pool: Any, number: int) -> None:
 
 
 serial_blas = OneThreadEach()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=serial_blas.leave_parent)
+getattr(os, "register_at_fork", lambda **_: None)(after_in_child=serial_blas.leave_parent)
 
 
 def each(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:

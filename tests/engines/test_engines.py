@@ -50,7 +50,7 @@ def chosen(patch: pytest.MonkeyPatch, name: str, chunk: int = 1024) -> Any:
     patch.setattr(compiled, "WORTH", 1)
     patch.setattr(compiled, "serial_blas", Threads(int(name[0]) if name[0].isdigit() else 1))
     if name.endswith("interpreted") or getattr(numba.config, "DISABLE_JIT", False):
-        patch.setattr(compiled, "SPINS", 0)
+        patch.setattr(compiled, "SPINS", 1)
         for each, function in vars(compiled).items():
             if hasattr(function, "py_func"):
                 patch.setattr(compiled, each, function.py_func)
