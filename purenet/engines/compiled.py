@@ -452,7 +452,7 @@ class CompiledEngine:
             self.own = [_net(params, vectors[0], row, 1, self.chunk) for row in self.sums]
         self.net = _net(params, vectors[0], vectors[1], workers, 0 if self.own else batch)
         native = self.x.dtype == np.uint8 or self.x.dtype in (np.float32, np.float64)
-        self.turns = 1
+        self.length = 0  # of a slice of a run, as measured
         self.direct = native and self.x.flags.c_contiguous and self.x.flags.aligned
 
     def run(self, rows: Sequence[int]) -> list[float]:
@@ -465,7 +465,7 @@ class CompiledEngine:
                 stop, began = self._stop(start, n), time.perf_counter()
                 self._work(pool, np.asarray(rows[start:stop], np.int64), n, start, losses)
                 pace = SECONDS / (time.perf_counter() - began)
-                self.turns = max(1, int(self.turns * min(pace, 8)))
+                self.length = int((stop - start) * min(pace, 8))
                 finite = np.isfinite(losses[start // batch : -(-stop // batch)])
                 if not finite.all():
                     losses = losses[: start // batch + int(finite.argmin()) + 1]
@@ -485,7 +485,7 @@ class CompiledEngine:
         batch, workers = self.cfg.batch_size or n, len(self.net.arrived)
         turn = workers * self.chunk if self.own else batch
         most = EXAMPLES if self.direct else workers * CHUNK
-        length = max(1, min(self.turns, most // turn)) * turn
+        length = max(1, min(self.length, most) // turn) * turn
         left = batch - start % batch
         return min(
             n, start + (length if length < left else left + (length - left) // batch * batch)

@@ -126,17 +126,17 @@ def test_blas_has_one_thread_in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16])
-@pytest.mark.parametrize("turns", [1, 2, 3, 100])
+@pytest.mark.parametrize("length", [0, 20, 40, 70, 1000])
 @pytest.mark.parametrize(("batch_size", "n"), [(7, 100), (35, 100), (None, 100), (61, 200)])
 def test_slices_are_whole_batches_or_have_a_chunk_for_each_worker(
-    monkeypatch: pytest.MonkeyPatch, dtype: Any, turns: int, batch_size: int | None, n: int
+    monkeypatch: pytest.MonkeyPatch, dtype: Any, length: int, batch_size: int | None, n: int
 ) -> None:
     """Until the batch ends; and they cover the run."""
     engine = chosen(monkeypatch, "3 workers", chunk=10)
     params, x, y = problem(4, 3, 2, n=n)
     x = abs(x).astype(dtype)
     it = engine(params, init_velocity(params), x, y, Config(batch_size=batch_size))
-    it.turns, start, batch = turns, 0, batch_size or n
+    it.length, start, batch = length, 0, batch_size or n
     while start < n:
         stop = it._stop(start, n)
         assert start < stop <= n
@@ -144,6 +144,15 @@ def test_slices_are_whole_batches_or_have_a_chunk_for_each_worker(
         assert whole or (stop - start) % (3 * it.chunk) == 0
         assert whole or stop // batch == start // batch
         start = stop
+
+
+def test_quick_runs_may_be_many() -> None:
+    """The length of slices, which grows as long as they are quick, stays bounded."""
+    params, x, y = problem(4, 3, 2)
+    it = CompiledEngine(params, init_velocity(params), x, y, Config())
+    for _ in range(500):
+        it.run(range(7))
+    assert it.length <= 8 * compiled.EXAMPLES
 
 
 def test_training_goes_by_the_fastest_engine_for_the_arrays(
