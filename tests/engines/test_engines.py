@@ -144,6 +144,19 @@ def test_order_of_the_dictionary_changes_no_bit(engine: Any) -> None:
     assert runs[0] == runs[1]
 
 
+@pytest.mark.parametrize("rows", [range(50), np.random.default_rng(0).permutation(50)])
+def test_layout_of_the_data_changes_no_bit(engine: Any, rows: Any) -> None:
+    """Columns that lie together, and every other column of an array, give what copies give."""
+    params, x, y = problem(6, 4, 3, n=50)
+    cfg = Config(batch_size=7)
+    wide = np.repeat(x, 2, axis=1)
+    runs = [
+        engine(params, init_velocity(params), data, y, cfg).run(rows)
+        for data in (x, np.asfortranarray(x), wide[:, ::2])
+    ]
+    assert runs[0] == runs[1] == runs[2]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_large_logits_do_not_overflow(engine: Any, dtype: Any) -> None:
     """±10⁴ give the loss that the logarithm of a sum of exponentials has."""
