@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from purenet import Config, backward, datasets, init, init_velocity, momentum_step
-from purenet.engines import CHUNK, batches
-from purenet.engines.compiled import CompiledEngine
+from purenet import Config, backward, init, init_velocity, momentum_step
+from purenet.engines import CHUNK, cut
+from purenet.engines.workers import WorkersEngine
+from purenet.files import datasets
 from purenet.reproduction import plain
-from purenet.training import _order
+from purenet.training import epoch_order
 
 Params = dict[str, Any]
 Contestant = tuple[Callable[[Any], float], Callable[[], Params]]
@@ -59,12 +60,12 @@ class Task:
     def rows(self, epoch: int) -> Any:
         """Return the order of an epoch: a permutation, or a range if there is no shuffling."""
         if self.shuffle:
-            return _order(0, epoch, self.n)
+            return epoch_order(0, epoch, self.n)
         return range(self.n)
 
     def batches(self, rows: Any) -> Iterator[Any]:
         """Cut rows into batches: arrays of indices, or slices if there is no shuffling."""
-        for batch in batches(rows, self.batch_size or self.n):
+        for batch in cut(rows, self.batch_size or self.n):
             yield slice(batch.start, batch.stop) if isinstance(batch, range) else batch
 
     def mean(self, losses: Any) -> float:
@@ -77,7 +78,7 @@ class Task:
 def engine(task: Task) -> Contestant:
     """`purenet.train` on NumPy arrays, on 8-bit pixels."""
     params = task.params()
-    it = CompiledEngine(params, init_velocity(params), *task.pixels(), task.cfg)
+    it = WorkersEngine(params, init_velocity(params), *task.pixels(), task.cfg)
     return lambda rows: task.mean(it.run(rows)), lambda: it.snapshot()[0]
 
 
@@ -89,7 +90,7 @@ def engine_on_file(task: Task) -> Contestant:
         mapped.madvise(mmap.MADV_RANDOM)  # or each row brings its neighbours from the disk
     x = np.frombuffer(mapped, np.uint8).reshape(task.n, task.sizes[0])
     params = task.params()
-    it = CompiledEngine(params, init_velocity(params), x, np.zeros(task.n, np.uint8), task.cfg)
+    it = WorkersEngine(params, init_velocity(params), x, np.zeros(task.n, np.uint8), task.cfg)
     return lambda rows: float(np.mean(it.run(rows[:100_000]))), dict
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contestants import Contestant, Params, Task
-from purenet.engines import batches
+from purenet.engines import cut
 
 LIBRARIES = {
     "torch_eager": "torch",
@@ -110,7 +110,7 @@ def jax_step(task: Task) -> Contestant:
     def epoch(rows: Any) -> float:
         losses = []
         indices: Any = np.asarray(rows)
-        for batch in batches(indices, task.batch_size or task.n):
+        for batch in cut(indices, task.batch_size or task.n):
             state[0], loss = step(state[0], batch, *data)
             losses.append(loss)
         return task.mean(jax.device_get(losses))

@@ -12,9 +12,10 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.contestants import Task
-from purenet import Config, datasets, evaluate, init, init_velocity
-from purenet.engines import batches
-from purenet.engines.compiled import CompiledEngine
+from purenet import Config, evaluate, init, init_velocity
+from purenet.engines import cut
+from purenet.engines.workers import WorkersEngine
+from purenet.files import datasets
 
 GOALS = (0.90, 0.97, 0.98)
 # Of 0.1 · 2^k, the rates that are soonest at the highest goal: `python -m benchmarks rates`.
@@ -34,17 +35,17 @@ def run_to_goals(
     n, size = len(x), batch_size or len(x)
     cfg = Config(batch_size=batch_size, learning_rate=learning_rate)
     params = init([784, 200, 50, 10])
-    engine = CompiledEngine(params, init_velocity(params), x, y, cfg)
+    engine = WorkersEngine(params, init_velocity(params), x, y, cfg)
     reached: dict[float, tuple[float, float]] = {}
     examples, seconds = 0, 0.0
     for epoch in count():
         between_looks = n // 10 if epoch < 3 else n
-        for part in batches(Task().rows(epoch), -(-between_looks // size) * size):
+        for part in cut(Task().rows(epoch), -(-between_looks // size) * size):
             start = perf_counter()
             engine.run(part)
             seconds += perf_counter() - start
             examples += len(part)
-            accuracy = evaluate(engine.snapshot()[0], test, cfg).accuracy
+            accuracy = evaluate(engine.snapshot()[0], test, input_scale=cfg.input_scale).accuracy
             for goal in GOALS:
                 if accuracy >= goal:
                     reached.setdefault(goal, (examples / n, seconds))

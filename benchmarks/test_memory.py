@@ -9,7 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.contestants import Task
 from benchmarks.workers import Worker
 from purenet import init_velocity
-from purenet.engines.compiled import CompiledEngine
+from purenet.engines.workers import WorkersEngine
 
 GB = 10**9
 
@@ -22,7 +22,7 @@ def test_allocations_of_a_step(
     """Trace what lives during a step, above what lived before it."""
     task = Task(dtype=dtype, batch_size=batch_size)
     params = task.params()
-    engine = CompiledEngine(params, init_velocity(params), *task.pixels(), task.cfg)
+    engine = WorkersEngine(params, init_velocity(params), *task.pixels(), task.cfg)
     rows = task.rows(0)[: batch_size or task.n]
     for _ in range(3):
         engine.run(rows)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from purenet import Config, datasets, init, init_velocity
-from purenet.engines.compiled import CompiledEngine
+from purenet import Config, init, init_velocity
+from purenet.engines.workers import WorkersEngine
+from purenet.files import datasets
 
 # What grows: sizes of the layers, batch size, examples in all.
 CASES = {
@@ -23,7 +24,7 @@ def test_scaling(benchmark: BenchmarkFixture, case: str, *, quick: bool) -> None
     params = init(sizes)
     count = sum(p.size for p in params.values())
     cfg = Config(batch_size=batch_size, learning_rate=0.01)
-    engine = CompiledEngine(params, init_velocity(params), x, y, cfg)
+    engine = WorkersEngine(params, init_velocity(params), x, y, cfg)
     del params
     rows = np.random.default_rng(0).permutation(len(x))[:n]
     rounds = 3 if quick or count > 1e7 else 15

@@ -8,14 +8,14 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.contestants import Task
 from purenet import init_velocity
-from purenet.engines.compiled import CompiledEngine
+from purenet.engines.workers import WorkersEngine
 
 BATCH_SIZES = [1, 8, 32, 128, 512, 2048, 8192, None]
 
 
-def engine(task: Task) -> CompiledEngine:
+def engine(task: Task) -> WorkersEngine:
     params = task.params()
-    return CompiledEngine(params, init_velocity(params), *task.pixels(), task.cfg)
+    return WorkersEngine(params, init_velocity(params), *task.pixels(), task.cfg)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -1,8 +1,8 @@
 """purenet: the reference multilayer perceptron, as pure functions over dictionaries of arrays."""
 
-from purenet import datasets
 from purenet.config import REPORT, Config
-from purenet.inference import Evaluation, accuracy, evaluate, predict, predict_proba
+from purenet.evaluation import Evaluation, accuracy, evaluate, predict, predict_proba
+from purenet.files import datasets
 from purenet.network import backward, forward, init, loss
 from purenet.optim import init_velocity, momentum_step
 from purenet.training import (

@@ -2,6 +2,6 @@
 
 import sys
 
-from purenet._entry import main
+from purenet.cli.entry import main
 
 sys.exit(main())

@@ -4,40 +4,40 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from purenet import _checks
+from purenet.params import check_integer, check_number, check_seed
 
 __all__ = ["REPORT", "Config"]
 
 
 @dataclass(frozen=True)
 class Config:
-    """Hold the hyperparameters of a training run; the defaults are good on images, with He init.
+    """Hold the hyperparameters of a training run; the defaults suit images and He's `init`.
 
     Parameters
     ----------
     learning_rate : float
         η, at least 0.
     momentum : float
-        β of the moving average of gradients, in [0, 1); 0 is plain gradient descent.
+        β of the moving average of gradients, in [0, 1). 0 is plain gradient descent.
     l2 : float
         Strength of the penalty ½ l2 Σ‖W‖² in the objective, at least 0.
     batch_size : int or None
-        Examples per update, at least 1; None is full batch: one update an epoch.
+        Examples per update, at least 1. None means full batch: one update per epoch.
     epochs : int
-        Passes over the data in all, those of an earlier run that is resumed included.
+        Passes over the data in total, including those of an earlier run that is resumed.
     shuffle : bool
-        Visit the examples of epoch e, counted from 0, in the order
-        ``Generator(PCG64([seed, e])).permutation(n)`` instead of as they lie.
+        Visit the examples of each epoch in a random order of its own (`epoch_order`) instead of
+        the order of the data.
     seed : int
-        Seed of the order, at least 0.
+        Seed of the orders, from 0 to 2¹²⁸ - 1.
     input_scale : float
-        Factor of integer inputs, as they are converted: 1/255 brings 8-bit pixels to [0, 1], 1
-        leaves them raw. Floating-point inputs are taken as they are.
+        Factor by which integer inputs are multiplied when they are converted: 1/255 brings 8-bit
+        pixels to [0, 1], 1 leaves them raw. Floating-point inputs are not scaled.
 
     Raises
     ------
     ValueError
-        A field that is not as above.
+        A field that is not as described above.
 
     Examples
     --------
@@ -57,16 +57,16 @@ class Config:
     def __post_init__(self) -> None:
         """Check every field; NumPy scalars become Python numbers."""
         checked = {
-            "learning_rate": _checks.number("learning_rate", self.learning_rate),
-            "momentum": _checks.number("momentum", self.momentum, below=1),
-            "l2": _checks.number("l2", self.l2),
-            "epochs": _checks.integer("epochs", self.epochs, least=0),
-            "seed": _checks.integer("seed", self.seed, least=0),
-            "input_scale": _checks.number("input_scale", self.input_scale),
+            "learning_rate": check_number("learning_rate", self.learning_rate),
+            "momentum": check_number("momentum", self.momentum, below=1),
+            "l2": check_number("l2", self.l2),
+            "epochs": check_integer("epochs", self.epochs, least=0),
+            "seed": check_seed(self.seed),
+            "input_scale": check_number("input_scale", self.input_scale),
             "shuffle": bool(self.shuffle),
         }
         if self.batch_size is not None:
-            checked["batch_size"] = _checks.integer("batch_size", self.batch_size, least=1)
+            checked["batch_size"] = check_integer("batch_size", self.batch_size, least=1)
         if not isinstance(self.shuffle, bool | np.bool):
             raise ValueError(f"shuffle must be True or False, got {self.shuffle!r}")
         for name, value in checked.items():
@@ -82,4 +82,4 @@ REPORT = Config(
     shuffle=False,
     input_scale=1.0,
 )
-"""The first experiment of the report: raw pixels, to be used with ``init(..., scale=0.01)``."""
+"""The report's first experiment. It takes raw pixels and starts at ``init(..., scale=0.01)``."""

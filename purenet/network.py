@@ -13,10 +13,19 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from purenet import _checks
-from purenet._checks import Array, Params
+from purenet.params import (
+    Array,
+    Params,
+    check_examples,
+    check_integer,
+    check_labels,
+    check_number,
+    check_params,
+    check_seed,
+    layers,
+)
 
-__all__ = ["backward", "forward", "init", "loss"]
+__all__ = ["backward", "forward", "init", "log_softmax", "loss", "loss_and_delta"]
 
 
 def init(
@@ -29,7 +38,7 @@ def init(
     sizes : sequence of int
         Units of each layer, inputs first and classes last: ``[784, 200, 50, 10]``.
     seed : int
-        Seed of PCG64, at least 0; numbers are drawn in float64 and then rounded to `dtype`.
+        Seed of PCG64, from 0 to 2¹²⁸ - 1. Numbers are drawn in float64 and rounded to `dtype`.
     scale : "he" or float
         ``"he"``, or the standard deviation s itself (the report's is 0.01).
     dtype : dtype
@@ -54,13 +63,13 @@ def init(
     >>> {name: p.shape for name, p in init([784, 50, 10]).items()}
     {'W1': (784, 50), 'b1': (50,), 'W2': (50, 10), 'b2': (10,)}
     """
-    sizes = [_checks.integer(f"sizes[{k}]", size, least=1) for k, size in enumerate(sizes)]
+    sizes = [check_integer(f"sizes[{k}]", size, least=1) for k, size in enumerate(sizes)]
     if len(sizes) < 2:
         raise ValueError(f"sizes must name at least inputs and classes, got {sizes}")
     if np.dtype(dtype).kind != "f":
         raise ValueError(f"dtype must be a real floating-point type, got {np.dtype(dtype)}")
-    std = None if scale == "he" else _checks.number('scale, if not "he",', scale)
-    rng = np.random.Generator(np.random.PCG64(_checks.integer("seed", seed, least=0)))
+    std = None if scale == "he" else check_number('scale, if not "he",', scale)
+    rng = np.random.Generator(np.random.PCG64(check_seed(seed)))
     params = {}
     for k, (fan_in, fan_out) in enumerate(pairwise(sizes), start=1):
         s = (2 / fan_in) ** 0.5 if std is None else std
@@ -77,7 +86,7 @@ def forward(params: Params, x: Array) -> Array:
     params : dict of array
         W1, b1, ..., WL, bL, all of one floating-point dtype.
     x : array, shape (batch, features)
-        Finite real numbers; they are converted to the dtype of the parameters.
+        Finite floating-point numbers. They are converted to the dtype of the parameters.
 
     Returns
     -------
@@ -100,19 +109,20 @@ def forward(params: Params, x: Array) -> Array:
 
 def _activations(params: Params, x: Array) -> list[Array]:
     """Return [a_0, a_1, ..., a_{L-1}, z_L]: the input of each layer, then the logits."""
-    _, depth = _checks.network(params)
-    a = [_checks.examples(params, x)]
-    for k in range(1, depth + 1):
-        z = a[-1] @ params[f"W{k}"] + params[f"b{k}"]  # z_k = a_{k-1} W_k + b_k
-        a.append(z * _positive(z) if k < depth else z)  # a_k = z_k ⊙ [z_k > 0]
-    return a
+    check_params(params)
+    *hidden, (W_L, b_L) = layers(params)
+    a = [check_examples(params, x)]
+    for W, b in hidden:
+        z = a[-1] @ W + b  # z_k = a_{k-1} W_k + b_k
+        a.append(z * _positive(z))  # a_k = z_k ⊙ [z_k > 0]
+    return [*a, a[-1] @ W_L + b_L]  # no ReLU after the last layer
 
 
 def _positive(z: Array) -> Array:
     """Return [z > 0] as numbers.
 
-    A product with them has no branches, NaN stays NaN, and ReLU'(0) = 0 under automatic
-    differentiation.
+    A product with them has no branches and keeps NaN. Automatic differentiation of the product
+    gives ReLU'(0) = 0.
     """
     return array_namespace(z).astype(z > 0, z.dtype)
 
@@ -125,7 +135,7 @@ def loss(params: Params, x: Array, y: Array, *, l2: float = 0.0) -> Array:
     params : dict of array
         W1, b1, ..., WL, bL, all of one floating-point dtype.
     x : array, shape (batch, features)
-        Finite real numbers.
+        Finite floating-point numbers.
     y : array, shape (batch,)
         Integer labels, from 0 to classes - 1.
     l2 : float
@@ -151,27 +161,27 @@ def loss(params: Params, x: Array, y: Array, *, l2: float = 0.0) -> Array:
     >>> print(loss(params, np.ones((4, 3)), np.array([0, 1, 1, 0])))  # log 2
     0.6931471805599453
     """
-    return _loss_and_delta(params, forward(params, x), y, _checks.number("l2", l2))[0]
+    return loss_and_delta(params, forward(params, x), y, check_number("l2", l2))[0]
 
 
-def _log_softmax(z: Array) -> Array:
+def log_softmax(z: Array) -> Array:
     """Return z - m - log Σ_j exp(z_j - m) with m = max_j z_j, so that no exponential overflows."""
     xp = array_namespace(z)
     z = z - xp.max(z, axis=1, keepdims=True)
     return z - xp.log(xp.sum(xp.exp(z), axis=1, keepdims=True))
 
 
-def _loss_and_delta(params: Params, logits: Array, y: Array, l2: float) -> tuple[Array, Array]:
+def loss_and_delta(params: Params, logits: Array, y: Array, l2: float) -> tuple[Array, Array]:
     """Return J and δ_L = ∂J/∂z_L = (p - t) / n, with p = softmax(z_L) and t the one-hot labels."""
     xp = array_namespace(logits)
     n, classes = logits.shape
-    _checks.labels(params, y, n)
-    log_p = _log_softmax(logits)
+    check_labels(params, y, n)
+    log_p = log_softmax(logits)
     index = xp.arange(classes, device=device(y))
     t = xp.astype(y, index.dtype)[:, None] == index
     value = -xp.mean(xp.sum(xp.where(t, log_p, 0), axis=1))
-    for k in range(1, len(params) // 2 + 1):
-        w = xp.reshape(params[f"W{k}"], (-1,))
+    for W, _ in layers(params):
+        w = xp.reshape(W, (-1,))
         value = value + 0.5 * l2 * (w @ w)
     return value, (xp.exp(log_p) - xp.astype(t, log_p.dtype)) / n
 
@@ -187,7 +197,7 @@ def backward(params: Params, x: Array, y: Array, *, l2: float = 0.0) -> tuple[Ar
     params : dict of array
         W1, b1, ..., WL, bL, all of one floating-point dtype.
     x : array, shape (batch, features)
-        Finite real numbers.
+        Finite floating-point numbers.
     y : array, shape (batch,)
         Integer labels, from 0 to classes - 1.
     l2 : float
@@ -217,9 +227,9 @@ def backward(params: Params, x: Array, y: Array, *, l2: float = 0.0) -> tuple[Ar
     >>> grads["b1"]
     array([-0.5,  0.5])
     """
-    l2 = _checks.number("l2", l2)
+    l2 = check_number("l2", l2)
     *a, logits = _activations(params, x)
-    value, delta = _loss_and_delta(params, logits, y, l2)
+    value, delta = loss_and_delta(params, logits, y, l2)
     xp = array_namespace(logits)
     grads = dict(params)
     for k in range(len(a), 0, -1):

@@ -2,8 +2,7 @@
 
 from array_api_compat import array_namespace
 
-from purenet import _checks
-from purenet._checks import Params
+from purenet.params import Params, check_matching, check_number
 
 __all__ = ["init_velocity", "momentum_step"]
 
@@ -68,8 +67,8 @@ def momentum_step(
     >>> momentum_step(p, v, g, learning_rate=0.5, momentum=0.5)
     ({'b1': array([0.5])}, {'b1': array([1.])})
     """
-    _checks.matching(params, velocity=velocity, grads=grads)
-    eta = _checks.number("learning_rate", learning_rate)
-    beta = _checks.number("momentum", momentum, below=1)
+    check_matching(params, velocity=velocity, grads=grads)
+    eta = check_number("learning_rate", learning_rate)
+    beta = check_number("momentum", momentum, below=1)
     velocity = {name: beta * velocity[name] + (1 - beta) * grads[name] for name in params}
     return {name: p - eta * velocity[name] for name, p in params.items()}, velocity

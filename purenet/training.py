@@ -1,65 +1,76 @@
-"""Training: a fold of `backward` and `momentum_step` over batches, with a record of each epoch."""
+"""Training: `backward` and `momentum_step` folded over batches, with a record after each epoch."""
 
 import math
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-from purenet import _checks
-from purenet._checks import Data, Params
 from purenet.config import Config
-from purenet.engines import CHUNK, Engine, batches
-from purenet.engines.numpy import NumpyEngine
-from purenet.engines.pure import PureEngine
-from purenet.inference import evaluate
+from purenet.engines import CHUNK, Engine, as_input, cut
+from purenet.engines.inplace import InplaceEngine
+from purenet.engines.reference import ReferenceEngine
+from purenet.evaluation import evaluate
 from purenet.optim import init_velocity
+from purenet.params import (
+    Array,
+    Data,
+    Params,
+    check_data,
+    check_examples,
+    check_integer,
+    check_matching,
+    check_number,
+)
 
 __all__ = [
     "DivergenceError",
     "Epoch",
     "State",
     "TrainResult",
+    "check_state",
+    "engine_class",
+    "epoch_order",
     "epochs",
     "train",
 ]
 
 
 class State(NamedTuple):
-    """What a run needs beside its parameters to go on.
+    """Hold what a run needs beside its parameters to go on.
 
     Parameters
     ----------
     velocity : dict of array
-        The moving average of gradients, shaped like the parameters.
+        The moving average of gradients, in arrays of the shapes of the parameters.
     epochs : int
         Epochs done.
     steps : int
-        Steps done in the epoch under way, 0 between epochs; a step is one batch.
-    loss : float
-        Sum of the losses of these steps, each times the size of its batch.
+        Steps done in the current epoch, 0 between epochs. A step is one batch.
+    loss_sum : float
+        Sum over these steps of the loss times the size of the batch.
     """
 
     velocity: Params
     epochs: int
     steps: int = 0
-    loss: float = 0.0
+    loss_sum: float = 0.0
 
 
 class Epoch(NamedTuple):
-    """What came of one epoch, or of its steps so far if ``state.steps`` is not 0.
+    """Record one epoch, or its steps so far if ``state.steps`` is not 0.
 
     Parameters
     ----------
     epoch : int
-        Its number, from 1.
+        Number of the epoch, from 1.
     loss : float
-        Mean of its batches' losses, weighted by their sizes, each before its update.
+        Mean of the losses of its batches, weighted by their sizes. Each is taken before the
+        update.
     params : dict of array
-        Parameters after it.
+        Parameters after the last of these steps.
     state : State
         What a later run needs to go on from here.
     """
@@ -71,7 +82,7 @@ class Epoch(NamedTuple):
 
 
 class TrainResult(NamedTuple):
-    """What came of training.
+    """Hold the result of training.
 
     Parameters
     ----------
@@ -90,15 +101,15 @@ class TrainResult(NamedTuple):
 
 
 class DivergenceError(ArithmeticError):
-    """Training that stopped being finite.
+    """Raised when a loss or a parameter stops being finite.
 
     Parameters
     ----------
     epoch, step : int
-        Where, counted from 1; a step is one batch.
+        The step at which that happened, counted from 1. A step is one batch.
     name : str
-        The first parameter that the step left with NaN or infinity; ``"the loss"``, if it is the
-        loss of the batch that is not finite, of parameters that still are.
+        The first parameter that holds NaN or infinity after the step, or ``"the loss"`` if all
+        parameters are finite and the loss of the batch is not.
     params : dict of array
         The parameters before that step, all finite.
     state : State
@@ -121,49 +132,61 @@ class DivergenceError(ArithmeticError):
         )
 
 
+def epoch_order(seed: int, epoch: int, n: int) -> Any:
+    """Return the order in which an epoch, counted from 0, visits n examples.
+
+    Epoch e takes the e-th stream spawned from the seed. No other seed below 2¹²⁸ leads to that
+    stream, and no seed of `init`.
+    """
+    sequence = np.random.SeedSequence(seed, spawn_key=(epoch,))
+    return np.random.Generator(np.random.PCG64(sequence)).permutation(n)
+
+
 def epochs(
     params: Params,
     data: Data,
     cfg: Config,
     *,
     state: State | None = None,
-    steps: int | None = None,
+    record_every: int | None = None,
 ) -> Iterator[Epoch]:
-    """Train, and yield a record after each epoch, so that stopping early is ``break``.
+    """Train, and yield a record after each epoch. To stop early, leave the loop.
 
-    Each batch takes J, g = `backward` and then `momentum_step`. Epoch e, counted from 0, visits the
-    examples in the order ``Generator(PCG64([cfg.seed, e])).permutation(n)``; the last batch may be
-    smaller, and a batch of all examples takes them as they lie. NumPy arrays are trained in buffers
-    of the run's own, others by the pure functions: PyTorch's under ``torch.no_grad()``, if they
-    require gradients.
+    Each batch takes J, g = `backward` and then `momentum_step`. With ``cfg.shuffle``, epoch e,
+    counted from 0, visits the examples in the order
+    ``Generator(PCG64(SeedSequence(cfg.seed, spawn_key=(e,)))).permutation(n)``. The last batch of
+    an epoch may be smaller. Full batch takes the examples as they lie.
+
+    NumPy arrays are trained in buffers that are made once, arrays of other libraries by the pure
+    functions. PyTorch parameters that require gradients need ``torch.no_grad()`` around the loop.
 
     Parameters
     ----------
     params : dict of array
-        W1, b1, ..., WL, bL: where training starts. Not written.
+        W1, b1, ..., WL, bL: where training starts. They are not written.
     data : (array, array)
-        x of shape (n, features), floating-point or integer, in memory or memory-mapped, never
-        copied whole; y of shape (n,), integer labels.
+        x of shape (n, features), floating-point or integer, in memory or memory-mapped; it is
+        never copied whole. y of shape (n,), integer labels.
     cfg : Config
-        Hyperparameters; ``cfg.epochs`` is the total, epochs of earlier runs included.
+        Hyperparameters. ``cfg.epochs`` is the total, epochs of earlier runs included.
     state : State, optional
-        What came with `params` from an earlier run. The resumed run gives what an uninterrupted
-        one gives, in every bit.
-    steps : int, optional
-        Yield a record after each so many steps inside an epoch too.
+        The state that came with `params` from an earlier run. The resumed run gives the bits of an
+        uninterrupted one.
+    record_every : int, optional
+        Yield a record after so many steps too, inside an epoch.
 
     Returns
     -------
     iterator of Epoch
-        The loss of an epoch is the mean of its batches' losses, weighted by their sizes, each
-        before its update.
+        One record for each epoch, and those inside epochs.
 
     Raises
     ------
     ValueError
-        Arguments that are not as above, before the first epoch; x not finite, when it is met.
+        Arguments that are not as described above, before the first epoch; x that is not finite,
+        when it is met.
     DivergenceError
-        A loss or parameter that is not finite; it holds what came before.
+        A loss or parameter that is not finite. The error holds the state before.
 
     Examples
     --------
@@ -175,81 +198,87 @@ def epochs(
     >>> record.epoch < 100
     True
     """
-    records = _records(params, data, cfg, state, steps)
-    next(records)  # checks the arguments
-    return records
+    run = _Run(params, data, cfg, state)
+    steps = None if record_every is None else check_integer("record_every", record_every, least=1)
+    return run.records(steps)
 
 
-def _records(
-    params: Params, data: Data, cfg: Config, state: State | None, steps: int | None
-) -> Iterator[Epoch]:
-    """Yield where training starts, and then what `epochs` yields."""
-    x, y = _checks.data(params, data)
-    n = x.shape[0]
-    size = cfg.batch_size or n
-    state = _start(params, state, cfg, math.ceil(n / size))
-    rows_at_once = n if steps is None else size * _checks.integer("steps", steps, least=1)
-    make = partial(_engine(params["W1"]), x=x, y=y, cfg=cfg)
-    engine: Engine = make(params, state.velocity)
-    params, velocity = engine.snapshot()
-    state = state._replace(velocity=velocity)
-    yield Epoch(state.epochs, math.nan, params, state)
-    for e in range(state.epochs, cfg.epochs):
-        order = _order(cfg.seed, e, n) if cfg.shuffle and size < n else range(n)
-        while state.epochs == e:
-            start = state.steps * size
-            rows = order[start : start + rows_at_once]
-            losses = engine.run(rows)
-            total = state.loss
-            for loss, batch in zip(losses, batches(rows, size), strict=False):
-                total += loss * len(batch)  # in one order, wherever the run was cut
-            ended, velocity = engine.snapshot()
-            wrong = _not_finite(total, ended)
-            if wrong:
-                for first in range(0, n, CHUNK):  # data that is not finite is not divergence
-                    _checks.examples(params, x[first : min(first + CHUNK, n), ...])
-                seen = DivergenceError(e + 1, state.steps + len(losses), wrong, params, state)
-                raise _located(seen, make(params, state.velocity), batches(rows, size))
-            params, done = ended, start + len(rows)
-            if done < n:
-                state = State(velocity, e, state.steps + len(losses), total)
-            else:
-                state = State(velocity, e + 1)
-            yield Epoch(e + 1, total / done, params, state)
+class _Run:
+    """A training run: its arguments, checked, and its engine."""
+
+    def __init__(self, params: Params, data: Data, cfg: Config, state: State | None) -> None:
+        self.x, self.y = check_data(params, data)
+        self.cfg, self.n = cfg, self.x.shape[0]
+        self.size = cfg.batch_size or self.n
+        started = _starting_state(params, state, cfg, steps=math.ceil(self.n / self.size))
+        self.engine = self._engine(params, started.velocity)
+        self.params, velocity = self.engine.snapshot()
+        self.state = started._replace(velocity=velocity)
+
+    def records(self, steps: int | None = None) -> Iterator[Epoch]:
+        """Train, and yield a record after each epoch and after so many steps inside an epoch."""
+        rows_at_once = self.n if steps is None else self.size * steps
+        for e in range(self.state.epochs, self.cfg.epochs):
+            shuffled = self.cfg.shuffle and self.size < self.n
+            order = epoch_order(self.cfg.seed, e, self.n) if shuffled else range(self.n)
+            while self.state.epochs == e:
+                start = self.state.steps * self.size
+                rows = order[start : start + rows_at_once]
+                yield self._train(rows, last=start + len(rows) == self.n)
+
+    def _train(self, rows: Any, *, last: bool) -> Epoch:
+        """Train on the next batches of an epoch, or on its last ones."""
+        e, steps, loss_sum = self.state[1:]
+        losses = self.engine.run(rows)
+        for loss, batch in zip(losses, cut(rows, self.size), strict=False):
+            loss_sum += loss * len(batch)  # in one order, wherever the epoch is interrupted
+        params, velocity = self.engine.snapshot()
+        if _not_finite(loss_sum, params):
+            raise self._divergence(rows)
+        done = steps * self.size + len(rows)
+        self.params = params
+        self.state = (
+            State(velocity, e + 1) if last else State(velocity, e, steps + len(losses), loss_sum)
+        )
+        return Epoch(e + 1, loss_sum / done, params, self.state)
+
+    def _divergence(self, rows: Any) -> Exception:
+        """Return the error of the step that diverged among those of these rows.
+
+        Finding that step needs a copy of the parameters after each step, so training looks for it
+        only now, by taking the steps again one by one. Equal steps give equal bits.
+        """
+        x, n = self.x, self.n
+        for start in range(0, n, CHUNK):  # data that are not finite are another error
+            part = x[start : min(start + CHUNK, n), ...]
+            check_examples(self.params, as_input(self.params, part, self.cfg.input_scale))
+        params, state = self.params, self.state
+        engine = self._engine(params, state.velocity)
+        for batch in cut(rows, self.size):
+            (loss,) = engine.run(batch)
+            loss_sum = state.loss_sum + loss * len(batch)
+            after, velocity = engine.snapshot()
+            name = _not_finite(loss_sum, after)
+            if name:
+                break
+            params, state = after, State(velocity, state.epochs, state.steps + 1, loss_sum)
+        return DivergenceError(state.epochs + 1, state.steps + 1, name or "the loss", params, state)
+
+    def _engine(self, params: Params, velocity: Params) -> Engine:
+        engine: Engine = engine_class(params["W1"])(params, velocity, self.x, self.y, self.cfg)
+        return engine
 
 
-def _engine(like: Any) -> Any:
-    """Return the class of the engine for arrays like this one."""
+def engine_class(like: Array) -> Any:
+    """Return the fastest engine for arrays like this one."""
     if not is_numpy_array(like):
-        return PureEngine
+        return ReferenceEngine
     if like.dtype in (np.float32, np.float64):
-        with suppress(ImportError):  # without the extra
-            from purenet.engines.compiled import CompiledEngine  # noqa: PLC0415  # slow to import
+        with suppress(ImportError):  # without the extra `fast`
+            from purenet.engines.workers import WorkersEngine  # noqa: PLC0415  # slow to import
 
-            return CompiledEngine
-    return NumpyEngine
-
-
-def _located(error: DivergenceError, engine: Engine, rows: Iterator[Any]) -> DivergenceError:
-    """Return an error of the very step that a slice diverged at, by taking its steps one by one.
-
-    The engine starts at the error's state. Training looks at parameters once a slice, as this needs
-    a copy of them; the same steps give the same bits.
-    """
-    params, state = error.params, error.state
-    for batch in rows:
-        (loss,) = engine.run(batch)
-        total = state.loss + loss * len(batch)
-        ended, velocity = engine.snapshot()
-        wrong = _not_finite(total, ended)
-        if wrong:
-            return DivergenceError(error.epoch, state.steps + 1, wrong, params, state)
-        params, state = ended, State(velocity, state.epochs, state.steps + 1, total)
-    return error
-
-
-def _order(seed: int, e: int, n: int) -> Any:
-    return np.random.Generator(np.random.PCG64([seed, e])).permutation(n)
+            return WorkersEngine
+    return InplaceEngine
 
 
 def train(
@@ -260,31 +289,31 @@ def train(
     validation: Data | None = None,
     state: State | None = None,
 ) -> TrainResult:
-    """Train until ``cfg.epochs`` epochs are done: `epochs` run to its end, figures kept.
+    """Train until ``cfg.epochs`` epochs are done: run `epochs` to its end and keep the figures.
 
     Parameters
     ----------
     params : dict of array
-        As for `epochs`; not written.
+        As for `epochs`. They are not written.
     data : (array, array)
         As for `epochs`.
     cfg : Config
         As for `epochs`.
     validation : (array, array), optional
-        Data to `evaluate` after each epoch.
+        Data that are evaluated after each epoch, with the l2 and input_scale of `cfg`.
     state : State, optional
         As for `epochs`.
 
     Returns
     -------
     TrainResult
-        ``params``, ``state`` and ``history``, which holds for each epoch of this run a dict of
-        ``epoch``, ``loss`` and, with validation data, ``val_loss`` and ``val_accuracy``.
+        ``params``, ``state`` and ``history``.
 
     Raises
     ------
     ValueError
-        Arguments that are not as above, before the first epoch; x not finite, when it is met.
+        Arguments that are not as described above, before the first epoch; x that is not finite,
+        when it is met.
     DivergenceError
         A loss or parameter that is not finite.
 
@@ -297,45 +326,44 @@ def train(
     1.0
     """
     if validation is not None:
-        _checks.data(params, validation)
-    records = _records(params, data, cfg, state, steps=None)
-    _, _, trained, ended = next(records)
-    history = []
-    for epoch, loss, trained, ended in records:  # noqa: B007
-        figures: dict[str, float] = {"epoch": epoch, "loss": loss}
+        check_data(params, validation)
+    run, history = _Run(params, data, cfg, state), []
+    for record in run.records():
+        figures: dict[str, float] = {"epoch": record.epoch, "loss": record.loss}
         if validation is not None:
-            figures["val_loss"], figures["val_accuracy"] = evaluate(trained, validation, cfg)
+            figures["val_loss"], figures["val_accuracy"] = evaluate(
+                record.params, validation, l2=cfg.l2, input_scale=cfg.input_scale
+            )
         history.append(figures)
-    return TrainResult(trained, ended, history)
+    return TrainResult(run.params, run.state, history)
 
 
-def _start(params: Params, state: State | None, cfg: Config, steps: int) -> State:
-    """Return the state that a run starts from, refusing what does not fit."""
-    given: Any = (init_velocity(params), 0) if state is None else state
+def _starting_state(params: Params, state: State | None, cfg: Config, *, steps: int) -> State:
+    """Return the state that a run starts from, refusing one that does not fit."""
+    given: Any = State(init_velocity(params), 0) if state is None else state
     if not (isinstance(given, tuple) and 2 <= len(given) <= 4 and isinstance(given[0], dict)):
         raise ValueError(f"state must be a State, or None, got {type(given).__name__}")
-    state = _fitting(params, State(*given))
-    velocity, done, step, _ = state
-    if step >= steps:
-        raise ValueError(f"state.steps must be < {steps}, the steps of an epoch, got {step}")
-    least = done + (step > 0)
+    state = check_state(params, State(*given))
+    if state.steps >= steps:
+        raise ValueError(f"state.steps must be < {steps}, the steps of an epoch, got {state.steps}")
+    least = state.epochs + (state.steps > 0)
     if least > cfg.epochs:
         raise ValueError(f"cfg.epochs is the total: must be >= {least}, got {cfg.epochs}")
-    for title, one in (("params", params), ("velocity", velocity)):
-        name = _not_finite(0.0, one)
+    for title, arrays in (("params", params), ("velocity", state.velocity)):
+        name = _not_finite(0.0, arrays)
         if name:
             raise ValueError(f"{title} must be finite, got NaN or infinity in {name}")
     return state
 
 
-def _fitting(params: Params, state: State) -> State:
+def check_state(params: Params, state: State) -> State:
     """Return a state as Python numbers, refusing one that cannot belong to the parameters."""
-    _checks.matching(params, velocity=state.velocity)
+    check_matching(params, velocity=state.velocity)
     return State(
         state.velocity,
-        _checks.integer("state.epochs", state.epochs, least=0),
-        _checks.integer("state.steps", state.steps, least=0),
-        _checks.number("state.loss", state.loss),
+        check_integer("state.epochs", state.epochs, least=0),
+        check_integer("state.steps", state.steps, least=0),
+        check_number("state.loss_sum", state.loss_sum),
     )
 
 

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from purenet import _checks, accuracy, backward, forward, init, loss, predict, predict_proba
+from purenet import accuracy, backward, forward, init, loss, predict, predict_proba
+from purenet.params import check_examples
 from tests.support.libraries import LIBRARIES, to_numpy
 from tests.support.problems import problem, read_only
 
@@ -221,7 +222,7 @@ def test_init_is_decided_by_seed() -> None:
 def test_examples_in_the_dtype_of_the_parameters_are_read_where_they_lie() -> None:
     """A batch is not copied to be looked at."""
     params, x, _ = read_only(problem(4, 3, 2))
-    assert np.shares_memory(_checks.examples(params, x), x)
+    assert np.shares_memory(check_examples(params, x), x)
 
 
 def test_examples_that_overflow_in_the_dtype_of_the_parameters_are_refused() -> None:

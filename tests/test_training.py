@@ -25,8 +25,7 @@ from purenet import (
     momentum_step,
     train,
 )
-from purenet.engines import batches
-from purenet.engines.pure import PureEngine
+from purenet.engines.reference import ReferenceEngine
 from purenet.training import _located
 from tests.support.libraries import LIBRARIES, to_numpy
 from tests.support.problems import problem, read_only
@@ -116,7 +115,9 @@ def test_history_has_a_row_for_each_epoch() -> None:
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert train(params, (x, y), CFG).history == rows
     for record, row in zip(records, rows, strict=True):
-        row["val_loss"], row["val_accuracy"] = evaluate(record.params, (x, y), CFG)
+        row["val_loss"], row["val_accuracy"] = evaluate(
+            record.params, (x, y), l2=CFG.l2, input_scale=CFG.input_scale
+        )
     assert train(params, (x, y), CFG, validation=(x, y)).history == rows
 
 
@@ -203,7 +204,7 @@ def test_divergence_is_named_and_gives_back_the_last_finite_state(library: str) 
         train(start, (asarray(x), asarray(y)), diverging, state=state)
     assert (caught.value.epoch, caught.value.step, caught.value.name) == (2, 2, "the loss")
     # what one step, and no epoch, of that run gives
-    records = epochs(start, (asarray(x), asarray(y)), diverging, state=state, steps=1)
+    records = epochs(start, (asarray(x), asarray(y)), diverging, state=state, record_every=1)
     before = next(records)
     for got, expected in (
         (caught.value.params, before.params),
@@ -240,10 +241,10 @@ def test_divergence_that_no_loss_shows_is_traced_to_its_step(steps: int | None) 
     velocity = init_velocity(params) | {"b1": np.array([0.0, 1e308])}
     cfg = Config(learning_rate=1, momentum=0.999, l2=0, batch_size=1, epochs=1, shuffle=False)
     with pytest.raises(DivergenceError) as caught:
-        list(epochs(params, (x, y), cfg, state=State(velocity, 0), steps=steps))
+        list(epochs(params, (x, y), cfg, state=State(velocity, 0), record_every=steps))
     # b1 falls by 0.999 · 10³⁰⁸ at first, and passes the largest number, 1.80 · 10³⁰⁸, at the second
     assert (caught.value.step, caught.value.name) == (2, "b1")
-    before = next(epochs(params, (x, y), cfg, state=State(velocity, 0), steps=1))
+    before = next(epochs(params, (x, y), cfg, state=State(velocity, 0), record_every=1))
     assert same_bits(caught.value.params, before.params)
     assert same_bits(caught.value.state.velocity, before.state.velocity)
     assert caught.value.state[1:] == before.state[1:]
@@ -261,7 +262,7 @@ def test_a_sum_of_losses_that_overflows_is_divergence() -> None:
 
 def test_divergence_that_does_not_come_again_is_told_as_it_was_seen() -> None:
     """Where arithmetic is not reproducible, the state before the slice is given back."""
-    engine = PureEngine(P, V, X, Y, CFG)
+    engine = ReferenceEngine(P, V, X, Y, CFG)
     seen = DivergenceError(1, 2, "b1", P, State(V, 0))
     assert _located(seen, engine, batches(range(7), 4)) is seen
 
@@ -290,7 +291,7 @@ def test_a_run_can_be_resumed_from_inside_an_epoch(
     params, data = {name: asarray(p) for name, p in params.items()}, (asarray(x), asarray(y))
     cfg = replace(CFG, batch_size=batch_size, epochs=2, **order)
     whole = train(params, data, cfg)
-    records = list(epochs(params, data, cfg, steps=steps))
+    records = list(epochs(params, data, cfg, record_every=steps))
     size = batch_size or 10
     inside = list(range(steps * size, 10, steps * size))
     assert [record.epoch for record in records] == [1] * (len(inside) + 1) + [2] * (len(inside) + 1)
@@ -311,7 +312,7 @@ def test_the_loss_inside_an_epoch_is_the_mean_so_far() -> None:
     """Of batches seen, weighted by their sizes, each before its update."""
     params, x, y = problem(6, 5, 3, n=10)
     cfg = replace(CFG, shuffle=False, epochs=1)
-    first, second, _ = epochs(params, (x, y), cfg, steps=1)
+    first, second, _ = epochs(params, (x, y), cfg, record_every=1)
     # two operations on one number of order 1
     assert abs(first.loss - loss(params, x[:4], y[:4], l2=0.01)) < 8 * np.finfo(float).eps
     assert abs(second.loss * 8 - second.state.loss) < 8 * np.finfo(float).eps
@@ -427,8 +428,11 @@ BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
         lambda: train(P, (X, Y), CFG, state=State(V, 0, 1, np.nan)),
         "state.loss must be a finite number >= 0, got nan",
     ),
-    (lambda: epochs(P, (X, Y), CFG, steps=0), "steps must be an integer >= 1, got 0"),
-    (lambda: evaluate(P, (X, Y + 5), CFG), "y must hold labels from 0 to 1, got 5"),
+    (lambda: epochs(P, (X, Y), CFG, record_every=0), "steps must be an integer >= 1, got 0"),
+    (
+        lambda: evaluate(P, (X, Y + 5), l2=CFG.l2, input_scale=CFG.input_scale),
+        "y must hold labels from 0 to 1, got 5",
+    ),
     (lambda: epochs(P, (X[:, 1:], Y), CFG), "x must have shape (batch, 4), got (7, 3)"),
 ]
 

@@ -1,44 +1,45 @@
-"""How an epoch is run fast; each engine computes what the pure functions say."""
+"""How epochs are run fast: each engine computes what `reference` defines, up to rounding."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from array_api_compat import array_namespace
 
-from purenet._checks import Array, Params
+from purenet.params import Array, Params, check_number
 
-__all__ = ["CHUNK", "Engine", "as_input", "batches", "copy"]
+__all__ = ["CHUNK", "Engine", "as_input", "cut"]
 
-CHUNK = 1024  # rows: products are large enough, and activations stay in cache
+CHUNK = 1024  # examples: products are large enough, and their activations stay in cache
 
 
 class Engine(Protocol):
-    """The parameters and velocity of a run, between its batches."""
+    """The parameters and the velocity of a run, and how its batches are processed."""
 
     def run(self, rows: Sequence[int]) -> list[float]:
-        """Train on batches of these rows, in this order.
+        """Train on batches of these rows of the data, in this order.
 
-        Return the loss of each batch before its update; one that is not finite is the last.
+        Return the loss of each batch before its update. If a loss is not finite it is the last one:
+        its update and later batches are left out.
         """
 
     def snapshot(self) -> tuple[Params, Params]:
         """Return parameters and velocity in arrays that the engine will not write again."""
 
 
-def batches(rows: Sequence[int], size: int) -> Iterator[Any]:
-    """Cut rows into batches of a size; the last may be smaller."""
+def cut(rows: Sequence[int], size: int) -> Iterator[Any]:
+    """Cut rows into parts of one size. The last part may be smaller."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
-def as_input(params: Params, x: Array, input_scale: float) -> Array:
-    """Convert integer examples to the dtype of the parameters, scaled; leave others as they are."""
+def as_input(params: Params, x: Array, input_scale: float | None) -> Array:
+    """Convert integers to the dtype of the parameters and scale them; return floats as they are."""
     xp = array_namespace(x)
-    if xp.isdtype(x.dtype, "integral"):
-        return xp.astype(x, params["W1"].dtype) * input_scale
-    return x
-
-
-def copy(params: Params) -> Params:
-    """Return the same numbers in arrays of their own."""
-    return {name: array_namespace(p).asarray(p, copy=True) for name, p in params.items()}
+    if not xp.isdtype(x.dtype, "integral"):
+        return x
+    if input_scale is None:
+        raise ValueError(
+            f"x holds integers ({x.dtype}): give input_scale, their factor in training "
+            "(1/255 for 8-bit pixels by default)"
+        )
+    return xp.astype(x, params["W1"].dtype) * check_number("input_scale", input_scale)

@@ -1,35 +1,53 @@
-"""Threads of our own, while BLAS has one thread for each (the extra ``fast``).
+"""Python threads that each use one thread of BLAS.
 
-The threads of a BLAS share single products, and go on spinning for a while after each. Here every
-thread has products of its own, and does all that lies between them too.
+A BLAS that shares one product between its threads makes them meet after every product, and spin
+while they wait. On a busy machine that costs ten times the work. Here each Python thread computes
+products of its own instead. What a thread computes never depends on how many threads there are.
 """
 
 import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
+from pathlib import Path
 from typing import Any
 
-import scipy.linalg.cython_blas  # noqa: F401  # what Numba calls; loaded, so that it is found below
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["OneThreadEach", "each", "serial_blas"]
+__all__ = ["SerialBlas", "map_in_threads", "processors", "serial_blas"]
+
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
-class OneThreadEach:
-    """Hold every BLAS to one thread while anybody is inside; the last to leave puts back what was.
+class SerialBlas:
+    """Hold every BLAS library to one thread while any thread is inside this context.
 
-    Entering gives the number of threads that BLAS was set to before, by the environment or by
-    threadpoolctl. A number that somebody else has changed meanwhile stays theirs.
+    Entering returns the number of threads that BLAS had before, as set by the environment or by
+    threadpoolctl. The last thread to leave restores that number, unless somebody else has changed
+    it meanwhile.
     """
 
     def __init__(self) -> None:
-        self.pools = ThreadpoolController().select(user_api="blas").lib_controllers
-        self.lock, self.inside, self.before = threading.RLock(), 0, [1]
+        self.lock, self.inside = threading.RLock(), 0
+        self.pools: list[Any] = []
+        self.before: list[int] = []
+        self.find_libraries()
+
+    def find_libraries(self) -> None:
+        """Look for the BLAS libraries that are loaded by now."""
+        with self.lock:
+            limited = {
+                pool.filepath: number
+                for pool, number in zip(self.pools, self.before, strict=True)
+                if self.inside
+            }
+            self.pools = ThreadpoolController().select(user_api="blas").lib_controllers
+            self.before = [limited.get(pool.filepath, pool.num_threads) for pool in self.pools]
 
     def __enter__(self) -> int:
-        """Limit."""
+        """Limit every BLAS to one thread."""
         with self.lock:
             if not self.inside:
                 self.before = [pool.num_threads for pool in self.pools]
@@ -38,45 +56,61 @@ class OneThreadEach:
             return max(self.before, default=1)
 
     def __exit__(self, *_: object) -> None:
-        """Put back, if this is the last."""
+        """Restore the numbers of threads, if this is the last thread to leave."""
         with self.lock:
             self.inside -= 1
             for pool, number in zip(self.pools, self.before, strict=True):
-                each_has_its_own = getattr(pool, "threading_layer", "") == "openmp"
-                if pool.num_threads == 1 and (each_has_its_own or not self.inside):
-                    _set(pool, number)
+                limit_is_per_thread = getattr(pool, "threading_layer", "") == "openmp"
+                if pool.num_threads == 1 and (limit_is_per_thread or not self.inside):
+                    _set_threads(pool, number)
 
     def limit(self) -> None:
-        """Hold every BLAS to one thread here, where each thread has a limit of its own."""
+        """Limit BLAS to one thread in this thread; some libraries keep a limit for each thread."""
         with self.lock:
             for pool in self.pools:
-                _set(pool, 1)
+                _set_threads(pool, 1)
 
-    def leave_parent(self) -> None:
-        """Put back what was in the child of a fork, where nobody is inside."""
+    def reset_in_child(self) -> None:
+        """Restore the numbers of threads in the child of a fork, where no thread is inside."""
         self.lock = threading.RLock()
         if self.inside:
             self.inside = 1
             self.__exit__()
 
 
-def _set(pool: Any, number: int) -> None:
-    # threadpoolctl heeds only the thread that came first, until it is told to forget it.
+def _set_threads(pool: Any, number: int) -> None:
+    # threadpoolctl obeys only the thread that called it first, until it forgets that thread.
     forget = getattr(pool, "clear_controlling_thread", lambda **_: None)
     forget(force=True)
     pool.set_num_threads(number)
     forget(force=True)
 
 
-serial_blas = OneThreadEach()
-getattr(os, "register_at_fork", lambda **_: None)(after_in_child=serial_blas.leave_parent)
+serial_blas = SerialBlas()
+getattr(os, "register_at_fork", lambda **_: None)(after_in_child=serial_blas.reset_in_child)
 
 
-def each(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-    """Return the results of a function of items, in their order, by as many threads as BLAS has."""
+def processors() -> int:
+    """Return how many processors this process may use at once.
+
+    It is the least of what BLAS is set to, the processors that the process is bound to, and the
+    quota of processor time that its container has (cgroup v2).
+    """
+    with serial_blas as allowed:
+        pass
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with suppress(OSError, ValueError):  # no such file, or "max"
+        quota, period = map(int, QUOTA.read_text().split())
+        allowed = min(allowed, quota // period)
+    return max(1, min(allowed, available or 1))
+
+
+def map_in_threads(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """Return the results of a function of each item, in the order of the items."""
     if len(items) < 2:
         return [function(item) for item in items]
-    # What NumPy says of overflow, and how, is a matter of the context.
+    workers = processors()
+    # How NumPy reports an overflow is kept in the context, which a new thread does not inherit.
     contexts = [copy_context() for _ in items]
-    with serial_blas as threads, ThreadPoolExecutor(threads, initializer=serial_blas.limit) as pool:
+    with serial_blas, ThreadPoolExecutor(workers, initializer=serial_blas.limit) as pool:
         return list(pool.map(lambda c, item: c.run(function, item), contexts, items))

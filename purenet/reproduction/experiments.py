@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from purenet import REPORT, Config, init
-from purenet._checks import Params
+from purenet.params import Params
 
 __all__ = [
     "AMBIGUITIES",

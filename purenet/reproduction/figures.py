@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter, ScalarFormatter
 
-from purenet import checkpoint
-from purenet._checks import Data
-from purenet.inference import logits
-from purenet.network import _log_softmax
+from purenet.evaluation import logits
+from purenet.files import checkpoints
+from purenet.network import log_softmax
+from purenet.params import Data
 
 __all__ = ["draw", "predictions"]
 
@@ -113,9 +113,9 @@ def predictions(results: dict[str, Any], folder: Path, test: Data) -> dict[str, 
         highest loss, each with index, label, prediction and the probability of both.
     """
     run = results["experiments"][0]["runs"][0]
-    params, cfg, *_ = checkpoint.load(folder / run["model"])
+    params, cfg, *_ = checkpoints.load(folder / run["model"])
     x, y = test
-    log_p = _log_softmax(logits(params, x, cfg.input_scale).astype(float))
+    log_p = log_softmax(logits(params, x, input_scale=cfg.input_scale).astype(float))
     chosen = log_p.argmax(axis=1)
     classes = log_p.shape[1]
     confusion = np.zeros((classes, classes), int)

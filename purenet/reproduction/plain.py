@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purenet._checks import Array, Params
 from purenet.config import Config
+from purenet.params import Array, Params
 
 __all__ = ["epoch", "start", "step"]
 

@@ -9,11 +9,11 @@ import numpy as np
 
 import purenet
 from purenet import Config, DivergenceError, State
-from purenet._checks import Array, Params
+from purenet.params import Array, Params
 from purenet.reproduction.experiments import EXPERIMENTS, Plan, network, settings
 from purenet.reproduction.runs import mean_and_spread, training, warm_up
 from purenet.reproduction.work import Work
-from purenet.training import _order
+from purenet.training import epoch_order
 
 __all__ = ["batches", "gradient_noise", "momenta", "noise", "trajectory"]
 
@@ -104,7 +104,7 @@ def trajectory(
     (x, y), n = work.train, len(work.train[0])
     probe = x[:PROBE], y[:PROBE]
     size = cfg.batch_size or n
-    order = np.concatenate([_order(cfg.seed, e, n) for e in range(-(-checkpoints[-1] // n))])
+    order = np.concatenate([epoch_order(cfg.seed, e, n) for e in range(-(-checkpoints[-1] // n))])
     once = replace(cfg, epochs=1, shuffle=False, batch_size=size)
     params = network(cfg.seed, dtype)
     velocity = purenet.init_velocity(params)
@@ -124,8 +124,10 @@ def trajectory(
         loss, accuracy = math.nan, None
         if record is not None:
             params, velocity, seen = record.params, record.state.velocity, stop
-            loss, _ = purenet.evaluate(params, probe, cfg)
-            accuracy = purenet.evaluate(params, work.test, cfg).accuracy
+            loss, _ = purenet.evaluate(params, probe, l2=cfg.l2, input_scale=cfg.input_scale)
+            accuracy = purenet.evaluate(
+                params, work.test, l2=cfg.l2, input_scale=cfg.input_scale
+            ).accuracy
         if not math.isfinite(loss):
             points.append(point | {"loss": None, "accuracy": None})
             break

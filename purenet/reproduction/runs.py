@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 import purenet
-from purenet import Config, DivergenceError, checkpoint
-from purenet._checks import Params
+from purenet import Config, DivergenceError
+from purenet.files import checkpoints
+from purenet.params import Params
 from purenet.reproduction import plain
 from purenet.reproduction.experiments import (
     AMBIGUITIES,
@@ -159,7 +160,7 @@ def training(
     data = work.train[0][:num], work.train[1][:num]
     params, state = network(cfg.seed, dtype), None
     if model is not None:
-        params, _, state, *_ = checkpoint.load(work.folder / model)
+        params, _, state, *_ = checkpoints.load(work.folder / model)
     records = purenet.epochs(params, data, cfg, state=state)
     warm_up(work, params, cfg)
     result: dict[str, Any] = {"losses": [], "penalties": [], "seconds": [], "tests": []}
@@ -176,12 +177,14 @@ def training(
         result["losses"].append(record.loss)
         params, state = record.params, record.state
         if e % every == 0 or e == cfg.epochs:
-            test = purenet.evaluate(params, work.test, cfg)
+            test = purenet.evaluate(params, work.test, l2=cfg.l2, input_scale=cfg.input_scale)
             if not math.isfinite(test.loss):
                 diverged = e
                 break
             result["tests"].append([e, *test])
-    result["train_accuracy"] = purenet.evaluate(params, data, cfg).accuracy
+    result["train_accuracy"] = purenet.evaluate(
+        params, data, l2=cfg.l2, input_scale=cfg.input_scale
+    ).accuracy
     result["diverged"] = diverged
     return result | {"network": (params, state)} if keep else result
 
@@ -191,7 +194,7 @@ def warm_up(work: Work, params: Params, cfg: Config) -> None:
     x, y = work.train
     records = purenet.epochs(params, (x[:2], y[:2]), Config(batch_size=2, epochs=1))
     next(records)
-    purenet.evaluate(params, (x[:2], y[:2]), cfg)
+    purenet.evaluate(params, (x[:2], y[:2]), input_scale=cfg.input_scale)
 
 
 def _penalty(params: Params, cfg: Config) -> float:
@@ -258,7 +261,10 @@ def initial_losses(work: Work, *, dtype: str, seeds: int) -> dict[str, Any]:
     """
     cfg = EXPERIMENTS[2].config
     nets = [network(seed, dtype) for seed in range(seeds)]
-    losses = [purenet.evaluate(params, work.train, cfg).loss for params in nets]
+    losses = [
+        purenet.evaluate(params, work.train, l2=cfg.l2, input_scale=cfg.input_scale).loss
+        for params in nets
+    ]
     penalties = [_penalty(params, cfg) for params in nets]
     return {
         "with": losses,

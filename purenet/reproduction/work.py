@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 import purenet
-from purenet import checkpoint
-from purenet._checks import Data
 from purenet.config import Config
+from purenet.files import checkpoints, writing
+from purenet.params import Data
 
 __all__ = ["Work", "environment"]
 
@@ -53,10 +53,10 @@ class Work:
             result = unit(self, **settings)
             if "network" in result:
                 model, (params, state) = path.with_suffix(".safetensors"), result.pop("network")
-                checkpoint.save(model, params, Config(**settings["config"]), state=state)
+                checkpoints.save(model, params, Config(**settings["config"]), state=state)
                 result["model"] = model.name
             record = json.dumps({**given, "result": result}, allow_nan=False, indent=1)
-            checkpoint.write(path, record.encode())
+            writing.write(path, record.encode())
         self.records[name] = json.loads(path.read_text())
         self.done()
         result = self.records[name]["result"]

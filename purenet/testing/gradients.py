@@ -76,7 +76,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from purenet import _checks
+from purenet.params import check_integer
 from purenet.testing._differences import Differences, Function, Line, Verdict
 
 __all__ = ["EXHAUSTIVE", "Check", "GradientReport", "Method", "Verdict", "check_gradients"]
@@ -244,9 +244,9 @@ def check_gradients(
     """
     if method not in get_args(Method):
         raise ValueError(f'method must be "central" or "complex-step", got {method!r}')
-    coordinates = _checks.integer("coordinates", coordinates, least=1)
-    directions = _checks.integer("directions", directions, least=0)
-    rng = np.random.Generator(np.random.PCG64(_checks.integer("seed", seed, least=0)))
+    coordinates = check_integer("coordinates", coordinates, least=1)
+    directions = check_integer("directions", directions, least=0)
+    rng = np.random.Generator(np.random.PCG64(check_integer("seed", seed, least=0)))
     params, grads = _arrays("params", params), _arrays("grads", grads)
     if set(grads) != set(params):
         raise ValueError(f"grads must have the keys {list(params)}, got {list(grads)}")

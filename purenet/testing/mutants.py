@@ -15,6 +15,7 @@ import numpy as np
 
 import purenet
 from purenet import Config, State, TrainResult
+from purenet.params import is_weight
 from purenet.testing.conformance import Implementation, examples_until_caught
 
 __all__ = ["MUTANTS", "TEMPLATES", "Mutant", "main"]
@@ -55,21 +56,18 @@ def forward_with(activation: Function) -> Function:
 
 
 def loss_with(
-    data: Function = purenet.loss, penalty: Function = lambda w, l2, n: 0.5 * l2 * (w * w).sum()
+    data: Function = purenet.loss,
+    penalty: Function = lambda w, l2, n: 0.5 * l2 * (w * w).sum(),
+    penalised: Callable[[str], bool] = is_weight,
 ) -> Function:
-    """Return a `loss` of another data part, or another penalty on each parameter."""
+    """Return a `loss` of another data term, another penalty, or other penalised parameters."""
 
     def loss(params: Params, x: Any, y: Any, *, l2: float = 0.0) -> Any:
-        penalised = [p for name, p in params.items() if name[0] == "W" or penalty is of_all]
-        value = data(params, x, y) + sum(penalty(p, float(l2), len(x)) for p in penalised)
+        penalties = [penalty(p, float(l2), len(x)) for name, p in params.items() if penalised(name)]
+        value = data(params, x, y) + sum(penalties)
         return params["W1"].dtype.type(value)
 
     return loss
-
-
-def of_all(p: Any, l2: float, n: int) -> Any:  # noqa: ARG001
-    """Return the penalty of a parameter, were it a weight or a bias."""
-    return 0.5 * l2 * (p * p).sum()
 
 
 def cross_entropy_of(p: Function) -> Function:
@@ -178,7 +176,8 @@ def step_in_place(params: Params, velocity: Params, grads: Params, **rates: Any)
 
 def permutation(cfg: Config, e: int, n: int) -> Any:
     """Return the order of the examples in an epoch, as it should be."""
-    return np.random.Generator(np.random.PCG64([cfg.seed, e])).permutation(n)
+    stream = np.random.SeedSequence(cfg.seed, spawn_key=(e,))
+    return np.random.Generator(np.random.PCG64(stream)).permutation(n)
 
 
 def train_with(
@@ -317,6 +316,9 @@ MUTANTS: list[Mutant] = [
     }),
     *wrong("forward", "bad_input_is_refused", {
         "NaN let through": lambda p, x: purenet.forward(p, np.nan_to_num(x)),
+        "integers taken without a scale": lambda p, x: purenet.forward(
+            p, x.astype(p["W1"].dtype) if x.dtype.kind in "iu" else x
+        ),
     }),
     *wrong("loss", "loss_is_within_rounding", {
         "a loss of shape (1, 1)": lambda p, x, y, l2=0.0: np.reshape(
@@ -331,7 +333,7 @@ MUTANTS: list[Mutant] = [
         "L2 divided by the batch size": loss_with(
             penalty=lambda w, l2, n: 0.5 * l2 * (w * w).sum() / n
         ),
-        "L2 on biases": loss_with(penalty=of_all),
+        "L2 on biases": loss_with(penalised=lambda name: True),
         "the norm where its square belongs": loss_with(
             penalty=lambda w, l2, n: 0.5 * l2 * np.linalg.norm(w)
         ),

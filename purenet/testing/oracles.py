@@ -221,9 +221,9 @@ def train(
 ) -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
     """Fold `backward` and `momentum_step` over the batches of every epoch, from velocity zero.
 
-    Epoch e = 0, 1, ... takes the examples in the order ``Generator(PCG64([seed, e])).permutation``,
-    or as they lie, in batches of which the last may be smaller. Keywords are the fields of
-    `purenet.Config`: ``train(params, (x, y), **dataclasses.asdict(config))``.
+    Epoch e = 0, 1, ... takes the examples in the order ``Generator(PCG64(SeedSequence(seed,
+    spawn_key=(e,)))).permutation``, or as they lie. The last batch may be smaller. Keywords are the
+    fields of `purenet.Config`: ``train(params, (x, y), **dataclasses.asdict(config))``.
 
     Parameters
     ----------
@@ -278,7 +278,8 @@ def train(
     for epoch in range(epochs):
         order = np.arange(len(x))
         if shuffle:
-            order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(x))
+            stream = np.random.SeedSequence(seed, spawn_key=(epoch,))
+            order = np.random.Generator(np.random.PCG64(stream)).permutation(len(x))
         total = _mp.zero
         for start in range(0, len(x), batch_size or len(x)):
             batch = order[start : start + (batch_size or len(x))]

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from purenet import Config, init_velocity
 from purenet.engines import compiled
 from purenet.engines import numpy as numpy_engine
-from purenet.engines.compiled import CompiledEngine
-from purenet.engines.numpy import NumpyEngine
-from purenet.engines.pure import PureEngine
+from purenet.engines.inplace import InplaceEngine
+from purenet.engines.reference import ReferenceEngine
 from purenet.engines.threads import serial_blas
+from purenet.engines.workers import WorkersEngine
 from tests.support.problems import problem
 
 ENGINES = ["numpy", "1 worker", "2 workers", "3 workers", "interpreted", "3 interpreted"]
@@ -46,7 +46,7 @@ def chosen(patch: pytest.MonkeyPatch, name: str, chunk: int = 1024) -> Any:
     for module in (numpy_engine, compiled):
         patch.setattr(module, "CHUNK", chunk)
     if name == "numpy":
-        return NumpyEngine
+        return InplaceEngine
     patch.setattr(compiled, "WORTH", 1)
     patch.setattr(compiled, "serial_blas", Threads(int(name[0]) if name[0].isdigit() else 1))
     if name.endswith("interpreted") or getattr(numba.config, "DISABLE_JIT", False):
@@ -54,7 +54,7 @@ def chosen(patch: pytest.MonkeyPatch, name: str, chunk: int = 1024) -> Any:
         for each, function in vars(compiled).items():
             if hasattr(function, "py_func"):
                 patch.setattr(compiled, each, function.py_func)
-    return CompiledEngine
+    return WorkersEngine
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -104,7 +104,7 @@ def test_engines_compute_what_the_pure_functions_say(
         patch.setattr(compiled, "SECONDS", seconds)
         fast = chosen(patch, engine, chunk)(params, velocity, x, y, cfg)
         losses = fast.run(rows) + fast.run(rows)
-    pure = PureEngine(params, velocity, x, y, cfg)
+    pure = ReferenceEngine(params, velocity, x, y, cfg)
     # at most 24 updates of sums of at most 12 terms, of numbers of order 1 to 10
     tolerance = 24 * 12 * 10 * np.finfo(dtype).eps
     np.testing.assert_allclose(losses, pure.run(rows) + pure.run(rows), 0, tolerance)

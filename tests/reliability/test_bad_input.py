@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from purenet import DivergenceError
-from purenet.cli import main
+from purenet.cli.commands import main
 
 DOC = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
 (PREAMBLE,) = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from purenet import Config, State, _files, checkpoint, cli, init, init_velocity
+from purenet import Config, State, init, init_velocity
+from purenet.files import checkpoints
 from tests.support.readers import PARTS, npz
 
 CALLS = ("open", "write", "fsync", "replace", "close")
@@ -51,7 +52,7 @@ class Faults:
 
 def same(path: Path, seed: int) -> bool:
     """Tell whether a file holds the checkpoint of a seed, in every bit."""
-    loaded, params = checkpoint.load(path), init([30, 40, 3], seed=seed)
+    loaded, params = checkpoints.load(path), init([30, 40, 3], seed=seed)
     return (
         loaded.state is not None
         and loaded.state.epochs == seed
@@ -62,7 +63,7 @@ def same(path: Path, seed: int) -> bool:
 def save(path: Path, seed: int) -> None:
     """Save a checkpoint that depends on a seed."""
     params = init([30, 40, 3], seed=seed)
-    checkpoint.save(path, params, Config(), state=State(init_velocity(params), seed))
+    checkpoints.save(path, params, Config(), state=State(init_velocity(params), seed))
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["whole", "half"])
@@ -74,7 +75,7 @@ def test_whichever_call_of_a_save_fails_the_checkpoint_is_whole(
     half: bool,  # noqa: FBT001
 ) -> None:
     """Until the rename it is the earlier one, after it the new one; no other file is left."""
-    monkeypatch.setattr(_files, "CHUNK", 2000)
+    monkeypatch.setattr(writing, "CHUNK", 2000)
     path = tmp_path / "model.safetensors"
     clean = Faults(None, error)
     with clean.injected():
@@ -144,20 +145,20 @@ def test_whichever_call_of_a_run_fails_it_goes_on_to_the_same_bits(
     train += ["--epochs", "2", "--checkpoint-every", "1steps"]
     clean = Faults(None, error)
     with clean.injected():
-        assert cli.main([*train, "--output", "whole"]) == 0
+        assert commands.main([*train, "--output", "whole"]) == 0
     whole = Path("whole/model.safetensors").read_bytes()
     for at in range(0, len(clean.calls), 1 if long else 5):
         folder = f"run-{at}"
         with Faults(at, error).injected():
-            status = cli.main([*train, "--output", folder])
+            status = commands.main([*train, "--output", folder])
         err = capsys.readouterr().err
         assert status == 2, clean.calls[at]
         assert err.startswith("purenet: ")
         assert err.count("\n") == 1
         if Path(folder, "config.json").exists():
-            assert cli.main(["train", "--resume", folder, "--quiet"]) == 0
+            assert commands.main(["train", "--resume", folder, "--quiet"]) == 0
         else:
-            assert cli.main([*train, "--output", folder]) == 0
+            assert commands.main([*train, "--output", folder]) == 0
         assert Path(folder, "model.safetensors").read_bytes() == whole
         assert not list(Path(folder).glob(".*"))
     print(f"{len(clean.calls)} calls of a run, {errno.errorcode[error]}")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from purenet import checkpoint
+from purenet.files import checkpoints
 from tests.support.readers import READERS, cheap_limits
 
 # Pictures may lack their last bytes, and are read all the same.
@@ -57,12 +57,12 @@ def test_a_checkpoint_with_one_bit_flipped_is_refused_or_the_same(
     same = 0
     for content in READERS["model"].files[:2]:  # of today's format
         path.write_bytes(content)
-        expected = checkpoint.load(path)
+        expected = checkpoints.load(path)
         for bit in range(0, len(content) * 8, 1 if long else 11):
             flipped = bytearray(content)
             flipped[bit // 8] ^= 1 << bit % 8
             if READERS["model"].try_file(path, bytes(flipped)):
-                loaded = checkpoint.load(path)
+                loaded = checkpoints.load(path)
                 np.testing.assert_equal(loaded, expected)
                 same += 1
     print(f"{same} flips change nothing")

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from purenet import checkpoint
+from purenet.files import checkpoints
 
 CODE = """
 import sys
 sys.modules["numba"] = sys.modules["matplotlib.figure"] = None  # slow to load
-from purenet.cli import main
+from purenet.cli.commands import main
 sys.exit(main())
 """
 TRAIN = ["--data", "data.npz", "--layers", "8-20-3", "--batch-size", "5", "--epochs", "6"]
@@ -71,7 +71,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path, long: bool) -> No
             process.kill()
             assert process.wait(60) in (-signal.SIGKILL, 0)
         if (run / "model.safetensors").exists():
-            state = checkpoint.load(run / "model.safetensors").state
+            state = checkpoints.load(run / "model.safetensors").state
             assert state is not None
             steps.add((state.epochs, state.steps))
         halves += any(run.glob(".part-*"))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from purenet import Config, checkpoint, epochs, init
+from purenet import Config, epochs, init
+from purenet.files import checkpoints
 
 STEPS = 10_000
 N, BATCH = 400, 4
@@ -38,9 +39,9 @@ def test_memory_and_descriptors_are_flat_over_ten_thousand_steps(tmp_path: Path)
 
     tracemalloc.start()
     try:
-        for record in epochs(params, (x, y), cfg, steps=60):
+        for record in epochs(params, (x, y), cfg, record_every=60):
             if not record.state.steps:
-                checkpoint.save(path, record.params, cfg, state=record.state)
+                checkpoints.save(path, record.params, cfg, state=record.state)
             if (record.epoch, record.state.steps) == (20, 0):
                 first = look()
         last = look()

@@ -25,7 +25,7 @@ FUNCTIONS: dict[str, Callable[[], Any]] = {
     "backward": lambda: purenet.backward(P, X, Y, l2=0.1),
     "momentum_step": lambda: purenet.momentum_step(P, V, G, learning_rate=0.1, momentum=0.9),
     "predict_proba": lambda: purenet.predict_proba(P, X),
-    "evaluate": lambda: purenet.evaluate(P, (X, Y), CFG),
+    "evaluate": lambda: purenet.evaluate(P, (X, Y), l2=CFG.l2, input_scale=CFG.input_scale),
     "train": lambda: purenet.train(P, (X, Y), CFG),
 }
 

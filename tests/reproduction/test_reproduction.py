@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import purenet
-from purenet import cli
 from purenet.reproduction import command, figures, hypothesis, page, plain, questions, runs, work
 from purenet.reproduction.experiments import EXPERIMENTS, SIZES, Plan, network, settings
 from tests.reproduction.tiny import TINY, digits, reproduce
@@ -228,7 +227,8 @@ def test_trajectory_counts_what_it_did(tmp_path: Path, digits: tuple[Any, Any]) 
     assert [(p["epochs"], p["updates"]) for p in points] == [(0.25, 1), (1, 4), (2, 8)]
     *_, last = purenet.epochs(network(0, "float64"), digits[0], cfg)
     assert points[-1]["loss"] == pytest.approx(
-        purenet.evaluate(last.params, digits[0], cfg).loss, rel=1e-9
+        purenet.evaluate(last.params, digits[0], l2=cfg.l2, input_scale=cfg.input_scale).loss,
+        rel=1e-9,
     )
 
 
@@ -288,7 +288,9 @@ def test_seeds_are_those_asked_for(
     monkeypatch.setattr(page, "render", lambda *_: "")
     monkeypatch.setattr(purenet, "epochs", undone)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("purenet.checkpoint.write", lambda path, text: written.update({path: text}))
+        patch.setattr(
+            "purenet.files.checkpoints.write", lambda path, text: written.update({path: text})
+        )
         written: dict[Path, bytes] = {}
         reproduce(folder, seeds=1)
     found = json.loads(written[folder / "results.json"])
@@ -427,7 +429,7 @@ def test_missing_libraries_are_named(
 
 def test_number_of_seeds_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
     """No seeds, no reproduction: the command line says so."""
-    assert cli.main(["reproduce", "--seeds", "0", "--output", "none"]) == 2
+    assert commands.main(["reproduce", "--seeds", "0", "--output", "none"]) == 2
     assert capsys.readouterr().err == "purenet: --seeds must be at least 1, got 0\n"
 
 

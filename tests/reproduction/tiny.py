@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from purenet import datasets
-from purenet._signals import Signals
+from purenet.cli.signals import Signals
+from purenet.files import datasets
 from purenet.reproduction import command
 from purenet.reproduction.experiments import QUICK
 

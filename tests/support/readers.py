@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save
 
-from purenet import Config, State, _files, checkpoint, datasets, images, init, init_velocity
+from purenet import Config, State, init, init_velocity
+from purenet.files import checkpoints, datasets, pictures
 
 __all__ = ["PARTS", "READERS", "Reader", "cheap_limits", "npz"]
 
@@ -56,7 +57,7 @@ def models() -> list[bytes]:
         path = os.path.join(folder, "model")
         for steps in (0, 2):
             state = State(init_velocity(params), 1, steps, steps / 2)
-            checkpoint.save(path, params, Config(), state=state, fingerprint="of x")
+            checkpoints.save(path, params, Config(), state=state, fingerprint="of x")
             files.append(Path(path).read_bytes())
     first = {"purenet": json.dumps(asdict(Config()))}
     return [*files, save(init([1, 2], dtype=np.float16), first)]
@@ -90,7 +91,7 @@ IDX = [
     bytes.fromhex("00000d01 00000002") + np.array([1.5, -2], ">f4").tobytes(),
 ]
 READERS = {
-    "model": Reader(checkpoint.load, "safetensors", models()),
+    "model": Reader(checkpoints.load, "safetensors", models()),
     "idx": Reader(datasets.read_idx, "idx", [*IDX, *(gzip.compress(one, mtime=0) for one in IDX)]),
     "npz": Reader(
         datasets.load,
@@ -98,10 +99,10 @@ READERS = {
         [npz(**PARTS), saved(compressed)],
     ),
     "npy": Reader(
-        lambda path: images.read(path, 6), "npy", [npy(X), npy(np.asfortranarray(X, ">f8"))]
+        lambda path: pictures.read(path, 6), "npy", [npy(X), npy(np.asfortranarray(X, ">f8"))]
     ),
     "picture": Reader(
-        lambda path: images.read(path, 16),
+        lambda path: pictures.read(path, 16),
         "png",
         [
             picture("PNG"),
@@ -124,9 +125,9 @@ def cheap_limits() -> Iterator[None]:
     """Unpack at most 16 MiB and 1 megapixel, and take any checksum, which no fuzzer would guess."""
     of_chunk = "PIL.PngImagePlugin.ChunkStream.crc"
     with (
-        mock.patch.object(_files, "LIMIT", 1 << 24),
-        mock.patch.object(images, "PIXELS", 1 << 20),
-        mock.patch.object(checkpoint, "_checksum", lambda *_: mock.ANY),  # noqa: PT008
+        mock.patch.object(reading, "LIMIT", 1 << 24),
+        mock.patch.object(pictures, "PIXELS", 1 << 20),
+        mock.patch.object(checkpoints, "_checksum", lambda *_: mock.ANY),  # noqa: PT008
         mock.patch.object(zipfile.ZipExtFile, "_update_crc", lambda *_: None),  # noqa: PT008
         mock.patch(of_chunk, skip_checksum),
     ):

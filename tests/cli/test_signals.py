@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from purenet import cli
-from purenet._entry import main
-from purenet._signals import Signals
+from purenet.cli.entry import main
+from purenet.cli.signals import Signals
 
 BOTH = [signal.SIGINT, signal.SIGTERM]
 

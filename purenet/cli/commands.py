@@ -6,7 +6,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from operator import truediv
 from pathlib import Path
@@ -16,11 +17,14 @@ import numpy as np
 from tqdm import tqdm
 
 import purenet
-from purenet import Config, _checks, checkpoint, datasets, images, inference, jobs
-from purenet._signals import Signals
-from purenet.engines import as_input
-from purenet.reproduction import command as reproduction
-from purenet.runs import Run, model_file
+from purenet import Config
+from purenet.cli import reproduce
+from purenet.cli.folder import RunFolder, model_file
+from purenet.cli.job import DTYPES, PRESETS, prepare_job, run_job
+from purenet.cli.signals import Signals
+from purenet.evaluation import evaluate_logits, logits
+from purenet.files import checkpoints, datasets, pictures
+from purenet.params import check_data, sizes
 
 __all__ = ["main"]
 
@@ -77,15 +81,16 @@ def _complain(message: object, status: int) -> int:
 def _train(args: argparse.Namespace, signals: Signals) -> None:
     if args.resume and (args.output or args.overwrite):
         raise ValueError("--resume goes on in its folder: no --output or --overwrite with it")
-    run = Run(args.resume or args.output or Path("purenet-run"), make=not args.resume)
+    run = RunFolder(args.resume or args.output or Path("purenet-run"), make=not args.resume)
     table = not (args.quiet or args.json)
     try:
         earlier = run.resume() if args.resume else None
         if earlier is None:
             run.start(overwrite=args.overwrite)
-        job = jobs.prepare(run.folder, vars(args), earlier)
+        job = prepare_job(run.folder, vars(args), earlier)
+        with _log_to_stderr(quiet=args.quiet):
+            trained = run_job(job, run, *args.checkpoint_every)
         signals.patient = True  # from here on a signal ends the run where it is whole
-        trained = jobs.train(job, run, *args.checkpoint_every)
         done, step = job.state[1:3] if job.state else (0, 0)
         if table:
             sizes, batch = "-".join(map(str, job.settings["layers"])), job.cfg.batch_size or "full"
@@ -114,25 +119,38 @@ def _train(args: argparse.Namespace, signals: Signals) -> None:
             print(f"{run.folder}: {', '.join(written)}")
 
 
+@contextmanager
+def _log_to_stderr(*, quiet: bool) -> Iterator[None]:
+    """Print what the engines log, such as that compiling begins, which takes seconds."""
+    log, handler = logging.getLogger("purenet"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("purenet: %(message)s"))
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
 def _predict(args: argparse.Namespace, _: Signals) -> None:
-    params, cfg = checkpoint.load(model_file(args.model))[:2]
+    params, cfg = checkpoints.load(model_file(args.model))[:2]
     for path in args.images:
-        x = images.read(path, params["W1"].shape[0], invert=args.invert)
-        p = purenet.predict_proba(params, as_input(params, x, cfg.input_scale))
+        x = pictures.read(path, params["W1"].shape[0], invert=args.invert)
+        p = purenet.predict_proba(params, x, input_scale=cfg.input_scale)
         for i, row in enumerate(p):
             name = path if len(p) == 1 else f"{path}[{i}]"
             print(f"{name}: {row.argmax()} {row.max():.1%}")
 
 
 def _evaluate(args: argparse.Namespace, _: Signals) -> None:
-    params, cfg = checkpoint.load(model_file(args.model))[:2]
+    params, cfg = checkpoints.load(model_file(args.model))[:2]
     x, y = datasets.load(args.data)[1]
-    _checks.data(params, (x, y))
-    logits = inference.logits(params, x, cfg.input_scale)
-    loss, accuracy = inference.of_logits(params, logits, y, cfg.l2)
-    classes = len(params[f"b{len(params) // 2}"])
+    check_data(params, (x, y))
+    z = logits(params, x, input_scale=cfg.input_scale)
+    loss, accuracy = evaluate_logits(params, z, y, l2=cfg.l2)
+    classes = sizes(params)[-1]
     confusion = np.zeros((classes, classes), int)
-    np.add.at(confusion, (y, logits.argmax(axis=1)), 1)
+    np.add.at(confusion, (y, z.argmax(axis=1)), 1)
     print(f"{len(x):,} test examples: loss {loss:.4f}, accuracy {accuracy:.2%}")
     width = max(len(str(confusion.max())), len(str(classes))) + 2
     print("rows: label, columns: prediction")
@@ -187,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     option = train.add_argument
     option(
         "--preset",
-        choices=jobs.PRESETS,
+        choices=PRESETS,
         default=argparse.SUPPRESS,
         help="settings that the options below start from; report: those of the first experiment, "
         "with raw pixels [default]",
@@ -210,7 +228,7 @@ def _parser() -> argparse.ArgumentParser:
         help="take examples in a new order each epoch [--shuffle]",
         default=argparse.SUPPRESS,
     )
-    option("--dtype", choices=jobs.DTYPES, default=argparse.SUPPRESS, help="[float32]")
+    option("--dtype", choices=DTYPES, default=argparse.SUPPRESS, help="[float32]")
     option("--output", type=Path, metavar="FOLDER", help="where the run is kept [purenet-run]")
     option("--overwrite", action="store_true", help="replace an earlier run in the folder")
     option(
@@ -242,10 +260,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(evaluate)
     _add_data(evaluate, default="mnist")
 
-    reproduce = _command(
-        commands, reproduction.reproduce, "run the report's experiments and write a page of them"
+    report = _command(
+        commands, reproduce.reproduce, "run the report's experiments and write a page of them"
     )
-    reproduction.add_options(reproduce)
+    reproduce.add_options(report)
     return parser
 
 

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import purenet
-from purenet import REPORT, Config, DivergenceError, State, checkpoint, datasets
-from purenet._checks import Data, Params
-from purenet.runs import Earlier, Run
+from purenet import REPORT, Config, DivergenceError, Evaluation, State
+from purenet.cli.folder import Earlier, RunFolder
+from purenet.files import checkpoints, datasets
+from purenet.params import Data, Params, sizes
 from purenet.training import Epoch
 
-__all__ = ["DTYPES", "PRESETS", "Job", "prepare", "train"]
+__all__ = ["DTYPES", "PRESETS", "Job", "prepare_job", "run_job"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {"init_scale": "he", **asdict(Config())},
@@ -56,7 +57,7 @@ class Job(NamedTuple):
     state: State | None
 
 
-def prepare(folder: Path, given: dict[str, Any], earlier: Earlier | None) -> Job:
+def prepare_job(folder: Path, given: dict[str, Any], earlier: Earlier | None) -> Job:
     """Make a job of options, and of what an earlier process of the run has left.
 
     Parameters
@@ -83,9 +84,8 @@ def prepare(folder: Path, given: dict[str, Any], earlier: Earlier | None) -> Job
     settings = dict(SETTINGS) if earlier is None else _settings(folder, earlier.settings)
     truth, saved = dict(settings), earlier.saved if earlier else None
     if saved:
-        sizes = [p.shape[0] for name, p in saved.params.items() if name[0] == "W"]
-        layers = [*sizes, len(saved.params[f"b{len(sizes)}"])]
-        truth |= asdict(saved.cfg) | {"layers": layers, "dtype": str(saved.params["W1"].dtype)}
+        truth |= asdict(saved.cfg)
+        truth |= {"layers": sizes(saved.params), "dtype": str(saved.params["W1"].dtype)}
     if "preset" in given:
         kept = {"epochs": settings["epochs"]} if earlier else {}
         settings |= PRESETS[given["preset"]] | kept
@@ -98,7 +98,7 @@ def prepare(folder: Path, given: dict[str, Any], earlier: Earlier | None) -> Job
             )
 
     data, test = datasets.load(settings["data"])
-    fingerprint = checkpoint.fingerprint(*data, *test)
+    fingerprint = checkpoints.fingerprint(*data, *test)
     if saved and saved.fingerprint != fingerprint:
         raise ValueError(
             f"{settings['data']} is not the data of {folder}: it is {fingerprint}, "
@@ -131,14 +131,14 @@ def _settings(folder: Path, found: dict[str, Any]) -> dict[str, Any]:
     return {name: found[name] for name in SETTINGS}
 
 
-def train(job: Job, run: Run, every: int, unit: str) -> Iterator[dict[str, float] | None]:
+def run_job(job: Job, run: RunFolder, every: int, unit: str) -> Iterator[dict[str, float] | None]:
     """Train, write figures and checkpoints, and return often, so that the caller may stop.
 
     Parameters
     ----------
     job : Job
         What to train.
-    run : Run
+    run : RunFolder
         Where figures and checkpoints go.
     every : int
         How many units apart checkpoints are; there is one after the first epoch in any case.
@@ -161,14 +161,14 @@ def train(job: Job, run: Run, every: int, unit: str) -> Iterator[dict[str, float
     size = job.cfg.batch_size or len(job.data[0])
     operations = 6 * size * sum(p.size for p in job.params.values())
     steps = max(1, min(PACE, 10**10 // operations, every if unit == "steps" else PACE))
-    records = purenet.epochs(job.params, job.data, job.cfg, state=job.state, steps=steps)
-    purenet.evaluate(job.params, job.test, job.cfg)  # refuse bad test data now, not after an epoch
+    records = purenet.epochs(job.params, job.data, job.cfg, state=job.state, record_every=steps)
+    _evaluate(job, job.params)  # refuse bad test data now, not after an epoch
     run.settings = job.settings
     return _train(job, run, records, every, unit)
 
 
 def _train(
-    job: Job, run: Run, records: Iterator[Epoch], every: int, unit: str
+    job: Job, run: RunFolder, records: Iterator[Epoch], every: int, unit: str
 ) -> Iterator[dict[str, float] | None]:
     n, size = len(job.data[0]), job.cfg.batch_size or len(job.data[0])
 
@@ -206,7 +206,7 @@ def _measured(
         if record.state.steps:
             yield record, None
         else:
-            loss, accuracy = purenet.evaluate(record.params, job.test, job.cfg)
+            loss, accuracy = _evaluate(job, record.params)
             if not math.isfinite(loss):
                 raise ArithmeticError(
                     f"the test loss stopped being finite in epoch {record.epoch}; "
@@ -225,3 +225,7 @@ def _measured(
             )
             seconds, done = 0.0, 0
         started = time.perf_counter()
+
+
+def _evaluate(job: Job, params: Params) -> Evaluation:
+    return purenet.evaluate(params, job.test, l2=job.cfg.l2, input_scale=job.cfg.input_scale)

@@ -10,8 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from purenet import checkpoint, datasets
-from purenet._signals import Signals
+from purenet.cli.signals import Signals
+from purenet.files import datasets, writing
 from purenet.reproduction import hypothesis, questions, runs
 from purenet.reproduction.experiments import AMBIGUITIES, FULL, QUICK, Plan
 from purenet.reproduction.work import Work
@@ -86,10 +86,8 @@ def reproduce(args: argparse.Namespace, signals: Signals) -> None:
         results = compute(work, plan)
     results["command"] = _command(args)
     pictures = figures.draw(results, work.folder, args.output, test)
-    checkpoint.write(args.output / "results.json", json.dumps(results, indent=1).encode())
-    checkpoint.write(
-        args.output / "index.html", page.render(results, pictures, args.output).encode()
-    )
+    writing.write(args.output / "results.json", json.dumps(results, indent=1).encode())
+    writing.write(args.output / "index.html", page.render(results, pictures, args.output).encode())
     print(f"{args.output}: index.html, results.json, {len(pictures)} figures")
 
 

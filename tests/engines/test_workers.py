@@ -10,11 +10,12 @@ import pytest
 from numba import njit
 from threadpoolctl import threadpool_limits
 
-from purenet import Config, datasets, engines, init, init_velocity, training
+from purenet import Config, engines, init, init_velocity, training
 from purenet.engines import compiled
-from purenet.engines.compiled import CompiledEngine
-from purenet.engines.numpy import NumpyEngine
+from purenet.engines.inplace import InplaceEngine
 from purenet.engines.threads import serial_blas
+from purenet.engines.workers import WorkersEngine
+from purenet.files import datasets
 from tests.engines.test_engines import Threads, chosen
 from tests.support.problems import problem
 
@@ -51,7 +52,7 @@ def test_workers_own_weights_of_a_network_that_is_worth_them() -> None:
         params, x, y = problem(*sizes, n=200, dtype=np.float32)
         with serial_blas as threads:
             pass
-        engine = CompiledEngine(params, init_velocity(params), x, y, Config())
+        engine = WorkersEngine(params, init_velocity(params), x, y, Config())
         assert len(engine.net.arrived) == min(threads, most)
 
 
@@ -120,7 +121,7 @@ def test_blas_has_one_thread_in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "together", looking)
     params, x, y = problem(4, 3, 2)
     with threadpool_limits(2, user_api="blas"):
-        CompiledEngine(params, init_velocity(params), x, y, Config()).run(range(7))
+        WorkersEngine(params, init_velocity(params), x, y, Config()).run(range(7))
         assert {pool.num_threads for pool in pools} == {2}
     assert seen == [{1}]
 
@@ -149,7 +150,7 @@ def test_slices_are_whole_batches_or_have_a_chunk_for_each_worker(
 def test_quick_runs_may_be_many() -> None:
     """The length of slices, which grows as long as they are quick, stays bounded."""
     params, x, y = problem(4, 3, 2)
-    it = CompiledEngine(params, init_velocity(params), x, y, Config())
+    it = WorkersEngine(params, init_velocity(params), x, y, Config())
     for _ in range(500):
         it.run(range(7))
     assert it.length <= 8 * compiled.EXAMPLES
@@ -159,13 +160,13 @@ def test_training_goes_by_the_fastest_engine_for_the_arrays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The extra decides, and the dtype; there is no option."""
-    assert training._engine(np.zeros(1, np.float32)) is CompiledEngine
-    assert training._engine(np.zeros(1, np.float64)) is CompiledEngine
+    assert training._engine(np.zeros(1, np.float32)) is WorkersEngine
+    assert training._engine(np.zeros(1, np.float64)) is WorkersEngine
     for dtype in (np.float16, np.longdouble, ">f4"):
-        assert training._engine(np.zeros(1, dtype)) is NumpyEngine
+        assert training._engine(np.zeros(1, dtype)) is InplaceEngine
     monkeypatch.delattr(engines, "compiled")
-    monkeypatch.setitem(sys.modules, "purenet.engines.compiled", None)
-    assert training._engine(np.zeros(1, np.float32)) is NumpyEngine
+    monkeypatch.setitem(sys.modules, "purenet.engines.workers", None)
+    assert training._engine(np.zeros(1, np.float32)) is InplaceEngine
 
 
 def test_workers_see_what_others_wrote() -> None:
@@ -196,7 +197,7 @@ def test_threads_train_as_the_pure_functions_on_images(batch_size: int | None) -
     x, y = x[:3000], y[:3000]
     params, cfg = init([784, 200, 50, 10], dtype=np.float64), Config(batch_size=batch_size)
     results = []
-    for engine in (CompiledEngine, NumpyEngine):
+    for engine in (WorkersEngine, InplaceEngine):
         it = engine(params, init_velocity(params), x, y, cfg)
         results.append(([*it.run(range(1280)), *it.run(range(3000))], it.snapshot()[0]))
     (losses, ours), (expected, theirs) = results

@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as to_bytes
 
 import purenet
-from purenet import _checks, _files
-from purenet._checks import Array, Params
-from purenet._files import write
 from purenet.config import Config
-from purenet.training import State, _fitting
+from purenet.files import reading
+from purenet.files.writing import write
+from purenet.params import Array, Params, check_params, names
+from purenet.training import State, check_state
 
-__all__ = ["Checkpoint", "fingerprint", "load", "save", "write"]
+__all__ = ["Checkpoint", "fingerprint", "load", "save"]
 
-FORMAT = 2
+FORMAT = 1
 DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 VELOCITY = "velocity."
 SAMPLE = 1 << 30
@@ -101,13 +101,13 @@ def save(
     >>> loaded.params["b1"]
     array([0., 0., 0.], dtype=float32)
     """
-    _checks.network(params)
+    check_params(params)
     tensors = {name: _plain(name, p) for name, p in params.items()}
     metadata: dict[str, Any] = {"format": FORMAT, "config": asdict(cfg)}
     if state is not None:
-        state = _fitting(params, state)
+        state = check_state(params, state)
         tensors |= {VELOCITY + k: _plain(VELOCITY + k, v) for k, v in state.velocity.items()}
-        metadata["state"] = {key: getattr(state, key) for key in ("epochs", "steps", "loss")}
+        metadata["state"] = {key: getattr(state, key) for key in ("epochs", "steps", "loss_sum")}
     if not isinstance(fingerprint, str | None):
         raise ValueError(f"fingerprint must be a text, got {fingerprint!r}")
     metadata["fingerprint"] = fingerprint
@@ -142,7 +142,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     OSError
         A file that cannot be read.
     """
-    with _files.open_regular(path):  # safetensors' own errors leave out the path
+    with reading.open_regular(path):  # safetensors' own errors leave out the path
         try:
             # It maps the file, whose length its header must account for, byte by byte.
             with safetensors.safe_open(path, framework="numpy") as file:
@@ -188,7 +188,7 @@ def fingerprint(*arrays: Array) -> str:
     for array in arrays:
         told.append(f"{array.dtype} {tuple(array.shape)}")
         row = np.asarray(array[:1]).nbytes
-        rows = max(1, _files.CHUNK // max(1, row))
+        rows = max(1, reading.CHUNK // max(1, row))
         size = row * array.shape[0]
         distance = rows * max(1, -(-size // SAMPLE))
         for start in range(0, array.shape[0], distance):
@@ -199,7 +199,7 @@ def fingerprint(*arrays: Array) -> str:
 
 def _plain(name: str, array: Array) -> NDArray[Any]:
     """Return an array as safetensors takes it; it writes others' bytes in another order."""
-    plain = _files.native(np.asarray(array))
+    plain = reading.native(np.asarray(array))
     if plain.dtype not in DTYPES.values():
         raise ValueError(f"{name} must be of float16, float32 or float64, got {plain.dtype}")
     if not np.isfinite(plain).all():
@@ -219,26 +219,20 @@ def _checkpoint(metadata: Any, tensors: dict[str, NDArray[Any]]) -> Checkpoint:
     """Return what a file's metadata and arrays mean, or raise whatever error they lead to."""
     if not isinstance(metadata, dict):
         raise ValueError(f"its configuration is a {type(metadata).__name__}")
-    if "format" not in metadata:  # the first format is the configuration alone
-        metadata = {"format": 1, "config": metadata}
-    elif metadata["format"] != FORMAT:
-        raise ValueError(f"its format is {metadata['format']}, this purenet reads 1 and {FORMAT}")
-    elif metadata.pop("checksum", None) != _checksum(metadata, tensors):
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"its format is {metadata.get('format')}, this purenet reads {FORMAT}")
+    if metadata.pop("checksum", None) != _checksum(metadata, tensors):
         raise ValueError("its checksum is of another content: it is damaged")
     cfg, params = Config(**metadata["config"]), dict(tensors)
     velocity = {k.removeprefix(VELOCITY): params.pop(k) for k in tensors if k.startswith(VELOCITY)}
-    _, depth = _checks.network(params)
-    names = [f"{letter}{k}" for k in range(1, depth + 1) for letter in "Wb"]
-    params = {name: _plain(name, params[name]) for name in names}
-    state, told = None, metadata.get("state", {})
-    if told or velocity:
-        _checks.matching(params, velocity=velocity)
-        state = State(
-            {name: _plain(VELOCITY + name, velocity[name]) for name in names},
-            _checks.integer("epochs", told.get("epochs"), least=0),
-            _checks.integer("steps", told.get("steps"), least=0),
-            _checks.number("loss", told.get("loss")),
-        )
+    check_params(params)
+    order = names(len(params) // 2)
+    params = {name: _plain(name, params[name]) for name in order}
+    state, counts = None, metadata.get("state", {})
+    if counts or velocity:
+        state = check_state(params, State(velocity, **counts))
+        velocity = {name: _plain(VELOCITY + name, velocity[name]) for name in order}
+        state = state._replace(velocity=velocity)
     found, versions = metadata.get("fingerprint"), metadata.get("versions", {})
     if not isinstance(found, str | None) or not all(isinstance(v, str) for v in versions.values()):
         raise ValueError("its fingerprint or versions are no text")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from purenet.plots import curves
+from purenet.files.plots import curves
 
 
 def figures(**others: float) -> dict[str, float]:

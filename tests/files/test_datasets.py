@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from purenet import _files
-from purenet.datasets import Dataset, load, mnist, read_idx
+from purenet.files import reading
+from purenet.files.datasets import Dataset, load, mnist, read_idx
 
 DATA = resources.files("purenet") / "data"
 CODES = {"uint8": 8, "int8": 9, "int16": 11, "int32": 12, "float32": 13, "float64": 14}
@@ -41,7 +41,7 @@ Packer: TypeAlias = Callable[[bytes], bytes]
 PACK: list[Packer] = [bytes, gzip.compress]
 # What reading may hold beyond the data that are there: one chunk in the reader and its copy in the
 # growing result, which doubles at most, plus half a chunk for the buffers of file and zlib.
-MEMORY = 3.5 * _files.CHUNK
+MEMORY = 3.5 * reading.CHUNK
 
 
 def header(code: int, *shape: int) -> bytes:
@@ -220,7 +220,7 @@ def test_read_idx_reads_more_than_one_chunk(
     scratch: Path, monkeypatch: pytest.MonkeyPatch, pack: Packer
 ) -> None:
     """Sizes around whole numbers of chunks lose and add nothing."""
-    monkeypatch.setattr(_files, "CHUNK", 8)
+    monkeypatch.setattr(reading, "CHUNK", 8)
     for n in (7, 8, 9, 15, 16, 17):
         array = np.arange(n, dtype=np.uint8)
         scratch.write_bytes(pack(idx(array)))
@@ -235,7 +235,7 @@ def test_read_idx_refuses_a_gzip_stream_beyond_the_limit(
     message = "it unpacks to 8589934592 bytes, more than 4294967296: keep it uncompressed"
     with pytest.raises(ValueError, match=f"scratch: {message}"):
         read_idx(scratch)
-    monkeypatch.setattr(_files, "LIMIT", 16)
+    monkeypatch.setattr(reading, "LIMIT", 16)
     for n, packed in ((16, gzip.compress), (17, bytes)):
         array = np.arange(n, dtype=np.uint8)
         scratch.write_bytes(packed(idx(array)))
@@ -345,14 +345,14 @@ def test_read_idx_checks_a_plain_file_by_its_size_before_reading(scratch: Path) 
     for claimed in (10, 2**32 - 1):
         scratch.write_bytes(header(8, claimed))
         os.truncate(scratch, 2**31)
-        assert peak_of_refusal(scratch) < _files.CHUNK  # not one chunk of the body
+        assert peak_of_refusal(scratch) < reading.CHUNK  # not one chunk of the body
     scratch.unlink()
 
 
 def test_read_idx_unpacks_no_more_of_a_gzip_bomb_than_its_header_claims(scratch: Path) -> None:
     """64 MB of zeros behind a header for 1,000 bytes are refused within a few buffers of memory."""
     scratch.write_bytes(gzip.compress(header(8, 1000) + bytes(2**26), 1))
-    assert peak_of_refusal(scratch) < _files.CHUNK  # fewer than 1 MiB of the 64 were unpacked
+    assert peak_of_refusal(scratch) < reading.CHUNK  # fewer than 1 MiB of the 64 were unpacked
 
 
 def test_a_missing_source_is_file_not_found(tmp_path: Path) -> None:

@@ -1,13 +1,11 @@
-"""Files that are written whole or not at all, and files that are read without being believed."""
+"""Files that are read without being believed."""
 
 import io
 import math
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable
 from typing import IO, Any
 
 import numpy as np
@@ -15,7 +13,6 @@ from numpy.typing import NDArray
 
 __all__ = [
     "LIMIT",
-    "PART",
     "check_unpacked",
     "members",
     "native",
@@ -23,15 +20,10 @@ __all__ = [
     "read_member",
     "read_npy",
     "read_up_to",
-    "replacing",
-    "write",
 ]
 
 LIMIT = 1 << 32
 """The most bytes that are unpacked from one compressed file: 4 GiB."""
-
-PART = ".part-"
-"""How the name of a file begins that is not whole yet."""
 
 CHUNK = 1 << 20  # bytes
 
@@ -40,63 +32,6 @@ _NPY_HEADERS: dict[tuple[int, ...], tuple[int, Callable[[IO[bytes]], Any]]] = {
     (1, 0): (2, np.lib.format.read_array_header_1_0),
     (2, 0): (4, np.lib.format.read_array_header_2_0),
 }
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give the name of a file to write, which then takes the place of another, or of none.
-
-    It lies in the same folder, for a rename is atomic only inside one file system, and is flushed
-    before the rename, for a rename may reach the disk before the data. After it the folder is
-    flushed, which holds the name. Until the rename an earlier file is as it was.
-    """
-    part = path.with_name(f"{PART}{os.getpid()}-{path.name}")
-    try:
-        try:
-            yield part
-            flush(part)
-            os.replace(part, path)
-        except BaseException:
-            with suppress(OSError):  # the first error tells more
-                os.unlink(part)
-            raise
-        flush(path.parent)
-    except OSError as error:  # those of open files have no name
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-
-
-def flush(path: Path) -> None:
-    """Have the system write a file, or the names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Parameters
-    ----------
-    path : path-like
-        The file; one that is there is replaced, and stays as it was if this fails.
-    content : bytes
-        What it will hold.
-
-    Raises
-    ------
-    OSError
-        When it cannot be written.
-    """
-    with replacing(Path(path)) as part:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        try:
-            rest = memoryview(content)
-            while rest:  # a write may take a part
-                rest = rest[os.write(descriptor, rest[:CHUNK]) :]
-        finally:
-            os.close(descriptor)
 
 
 def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:

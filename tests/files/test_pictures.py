@@ -16,8 +16,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from purenet import _files
-from purenet.images import read
+from purenet.files.pictures import read
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 4), dtype=np.uint8)
 BINARY = np.where(PIXELS > 127, 255, 0).astype(np.uint8)
@@ -203,7 +202,7 @@ def test_damaged_arrays_are_refused(
     message: str,
 ) -> None:
     """Whatever NumPy or zipfile raise, it is a ValueError with the path; nothing is unpickled."""
-    monkeypatch.setattr(_files, "LIMIT", 10**6)
+    monkeypatch.setattr(reading, "LIMIT", 10**6)
     path = tmp_path / name
     path.write_bytes(content)
     expected = re.escape(f"{path} cannot be read: ")

@@ -1,7 +1,8 @@
-"""What the public functions refuse: a ``ValueError`` names the value and what was expected.
+"""The dictionary of parameters: its type, its layers, its vector, and what is refused.
 
-Shapes and dtypes are always checked. Values (label range, finiteness) are checked when they are
-known: under ``jax.jit`` they are not, and the check is left to the caller.
+The public functions refuse bad input with a ValueError that names the value and what was expected.
+Shapes and dtypes are always checked. Values (the range of labels, finiteness) are checked where
+they are known; inside ``jax.jit`` they are not, and nothing can check them.
 """
 
 import math
@@ -21,18 +22,65 @@ __all__ = [
     "Array",
     "Data",
     "Params",
-    "data",
-    "example_shape",
-    "examples",
-    "integer",
-    "labels",
-    "matching",
-    "network",
-    "number",
+    "check_data",
+    "check_example_shape",
+    "check_examples",
+    "check_integer",
+    "check_labels",
+    "check_matching",
+    "check_number",
+    "check_params",
+    "check_seed",
+    "copy",
+    "flat_views",
+    "is_weight",
+    "layers",
+    "names",
+    "sizes",
 ]
 
 
-def number(name: str, value: Any, *, below: float = math.inf) -> float:
+def names(depth: int) -> list[str]:
+    """Return the names of the arrays of a network of so many layers: W1, b1, ..., WL, bL."""
+    return [f"{letter}{k}" for k in range(1, depth + 1) for letter in "Wb"]
+
+
+def is_weight(name: str) -> bool:
+    """Tell whether a name is that of weights, which L2 penalises, and not of biases."""
+    return name.startswith("W")
+
+
+def layers(params: Params) -> list[tuple[Array, Array]]:
+    """Return (W_k, b_k) for k = 1, ..., L, whatever the order of the dictionary."""
+    return [(params[f"W{k}"], params[f"b{k}"]) for k in range(1, len(params) // 2 + 1)]
+
+
+def sizes(params: Params) -> list[int]:
+    """Return the units of each layer, inputs first and classes last."""
+    return [params["W1"].shape[0], *(b.shape[0] for _, b in layers(params))]
+
+
+def copy(params: Params) -> Params:
+    """Return the same numbers in arrays that share no memory with the given ones."""
+    return {name: array_namespace(p).asarray(p, copy=True) for name, p in params.items()}
+
+
+def flat_views(vector: Array, params: Params) -> Params:
+    """Return views of a vector in the names, the order and the shapes of the parameters.
+
+    The vector holds W1, ..., WL, b1, ..., bL, whatever the order of the dictionary: sums over it
+    have the same bits for parameters from a file and for those that the file was made of.
+    """
+    views, start = dict(params), 0
+    weights_first = sorted(names(len(params) // 2), key=is_weight, reverse=True)
+    for name in weights_first:
+        p = params[name]
+        views[name] = vector[start : start + p.size].reshape(p.shape)
+        start += p.size
+    return views
+
+
+def check_number(name: str, value: Any, *, below: float = math.inf) -> float:
     """Return `value` as a Python float in [0, below), which never widens an array's dtype."""
     real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     with suppress(OverflowError):  # an int may be too large
@@ -42,7 +90,7 @@ def number(name: str, value: Any, *, below: float = math.inf) -> float:
     raise ValueError(f"{name} must be {limit}, got {value!r}")
 
 
-def integer(name: str, value: Any, *, least: int) -> int:
+def check_integer(name: str, value: Any, *, least: int) -> int:
     """Return `value` as a Python int of at least `least`."""
     try:
         exact = None if isinstance(value, bool) else operator.index(value)
@@ -53,11 +101,17 @@ def integer(name: str, value: Any, *, least: int) -> int:
     return exact
 
 
-def network(params: Params) -> tuple[Any, int]:
-    """Return the array namespace and the number of layers of well-formed parameters."""
-    depth = len(params) // 2
-    names = {f"{letter}{k}" for k in range(1, depth + 1) for letter in "Wb"}
-    if depth == 0 or set(params) != names:
+def check_seed(value: Any) -> int:
+    """Return a seed as a Python int; from 2^128 on, two seeds could share a stream."""
+    seed = check_integer("seed", value, least=0)
+    if seed >= 2**128:
+        raise ValueError(f"seed must be below 2**128, got {seed}")
+    return seed
+
+
+def check_params(params: Params) -> Any:
+    """Refuse parameters that are not those of a network; return their array namespace."""
+    if not params or set(params) != set(names(len(params) // 2)):
         raise ValueError(f"params must have the keys W1, b1, ..., WL, bL, got {list(params)}")
     xp = namespace(**params)
     dtype = params["W1"].dtype
@@ -65,8 +119,7 @@ def network(params: Params) -> tuple[Any, int]:
     if not xp.isdtype(dtype, ("real floating", "complex floating")):
         raise ValueError(f"params must be floating-point arrays, W1 has dtype {dtype}")
     fan_in = None
-    for k in range(1, depth + 1):
-        W, b = params[f"W{k}"], params[f"b{k}"]
+    for k, (W, b) in enumerate(layers(params), start=1):
         if W.ndim != 2 or 0 in W.shape or fan_in not in (None, W.shape[0]):
             raise ValueError(
                 f"W{k} must have shape ({fan_in or 'fan_in'}, fan_out), got {tuple(W.shape)}"
@@ -77,20 +130,25 @@ def network(params: Params) -> tuple[Any, int]:
         for name, array in ((f"W{k}", W), (f"b{k}", b)):
             if array.dtype != dtype:
                 raise ValueError(f"{name} has dtype {array.dtype}, expected {dtype} as W1")
-    return xp, depth
+    return xp
 
 
-def examples(params: Params, x: Array) -> Array:
+def check_examples(params: Params, x: Array) -> Array:
     """Return `x`, a batch of finite examples that fits the network, in the parameters' dtype."""
-    xp = example_shape(params, x)
+    xp = check_example_shape(params, x)
+    if not xp.isdtype(x.dtype, "real floating"):
+        raise ValueError(
+            f"x must hold floating-point numbers, got {x.dtype}: convert and scale integers, "
+            "as in x / 255 for 8-bit pixels"
+        )
     converted = xp.astype(x, params["W1"].dtype, copy=False)
     if known(xp.all(xp.isfinite(converted)), bool) is False:
         raise ValueError(f"x must be finite in {converted.dtype}, got NaN or infinity")
     return converted
 
 
-def example_shape(params: Params, x: Array) -> Any:
-    """Refuse an `x` that does not fit the network in shape and dtype; return its namespace."""
+def check_example_shape(params: Params, x: Array) -> Any:
+    """Refuse an `x` that does not fit the network in shape and kind; return its namespace."""
     W1 = params["W1"]
     xp = namespace(params=W1, x=x)
     if x.ndim != 2 or x.shape[1] != W1.shape[0]:
@@ -102,10 +160,9 @@ def example_shape(params: Params, x: Array) -> Any:
     return xp
 
 
-def labels(params: Params, y: Array, n: int) -> None:
+def check_labels(params: Params, y: Array, n: int) -> None:
     """Refuse labels that are not one integer per example, each the index of a class."""
-    last = params[f"b{len(params) // 2}"]
-    xp, classes = namespace(params=last, y=y), last.shape[0]
+    xp, classes = namespace(params=params["W1"], y=y), sizes(params)[-1]
     if tuple(y.shape) != (n,):
         raise ValueError(f"y must have shape ({n},), one label per row of x, got {tuple(y.shape)}")
     if not xp.isdtype(y.dtype, "integral"):
@@ -115,20 +172,20 @@ def labels(params: Params, y: Array, n: int) -> None:
             raise ValueError(f"y must hold labels from 0 to {classes - 1}, got {extreme}")
 
 
-def data(params: Params, pair: Data) -> Data:
+def check_data(params: Params, data: Data) -> Data:
     """Return x and y, refusing what does not fit a real network; values of x are not looked at."""
-    xp, _ = network(params)
+    xp = check_params(params)
     if xp.isdtype(params["W1"].dtype, "complex floating"):
         raise ValueError(f"params must be real to be trained, W1 has dtype {params['W1'].dtype}")
-    if not isinstance(pair, tuple | list) or len(pair) != 2:
-        raise ValueError(f"data must be a pair (x, y), got {type(pair).__name__}")
-    x, y = pair
-    example_shape(params, x)
-    labels(params, y, x.shape[0])
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise ValueError(f"data must be a pair (x, y), got {type(data).__name__}")
+    x, y = data
+    check_example_shape(params, x)
+    check_labels(params, y, x.shape[0])
     return x, y
 
 
-def matching(params: Params, **others: Params) -> None:
+def check_matching(params: Params, **others: Params) -> None:
     """Refuse dictionaries whose keys, shapes or dtypes are not those of `params`."""
     for title, other in others.items():
         if set(other) != set(params):
@@ -143,7 +200,7 @@ def matching(params: Params, **others: Params) -> None:
 
 
 def namespace(**arrays: Array) -> Any:
-    """Return the namespace of the one library that arrays are of."""
+    """Return the array namespace of arrays, which must all be of one library."""
     try:
         return array_namespace(*arrays.values())
     except TypeError:
@@ -156,7 +213,7 @@ def _type(array: Array) -> str:
 
 
 def known(value: Array, as_type: Callable[[Array], Any]) -> Any:
-    """Return a Python value of a 0-d array, or None inside a trace, which has no values yet."""
+    """Return a 0-d array as a Python value, or None inside a trace, which has no values yet."""
     try:
         return as_type(value)
     except TypeError:

@@ -7,12 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from purenet import _files, checkpoint, plots
-from purenet._checks import Params
 from purenet.config import Config
+from purenet.files import checkpoints, plots, reading, writing
+from purenet.params import Params
 from purenet.training import State
 
-__all__ = ["Earlier", "Run", "model_file"]
+__all__ = ["Earlier", "RunFolder", "model_file"]
 
 MODEL, CONFIG, HISTORY, CURVES = "model.safetensors", "config.json", "history.jsonl", "curves.png"
 LOCK = ".lock"
@@ -31,10 +31,10 @@ class Earlier(NamedTuple):
     """
 
     settings: dict[str, Any]
-    saved: checkpoint.Checkpoint | None
+    saved: checkpoints.Checkpoint | None
 
 
-class Run:
+class RunFolder:
     """Write a run as it goes, so that whatever ends it, it can go on from its last checkpoint.
 
     A run's history is written before the checkpoint that it belongs to: it may be ahead of it,
@@ -75,7 +75,7 @@ class Run:
         if not folder.is_dir():
             raise ValueError(f"{folder} is not a folder")
         self._lock = _lock(folder)
-        for part in folder.glob(f"{_files.PART}*"):  # of a process that was killed as it wrote
+        for part in folder.glob(f"{writing.PART}*"):  # of a process that was killed as it wrote
             part.unlink()
 
     def start(self, *, overwrite: bool) -> None:
@@ -94,7 +94,7 @@ class Run:
         settings = _json_object(self.folder / CONFIG)
         if not (self.folder / MODEL).exists():  # it ended before its first checkpoint
             return Earlier(settings, None)
-        saved = checkpoint.load(self.folder / MODEL)
+        saved = checkpoints.load(self.folder / MODEL)
         if saved.state is None:
             raise ValueError(f"{self.folder / MODEL} holds a network, but no state to go on from")
         self.history = _history(self.folder / HISTORY, saved.state.epochs)
@@ -123,9 +123,9 @@ class Run:
             params, cfg, state, fingerprint = self._kept
             self._kept = None  # what fails is not tried again
             self._begin()
-            _files.flush(self.folder / HISTORY)
+            writing.flush(self.folder / HISTORY)
             path = self.folder / MODEL
-            checkpoint.save(path, params, cfg, state=state, fingerprint=fingerprint)
+            checkpoints.save(path, params, cfg, state=state, fingerprint=fingerprint)
 
     def close(self) -> list[str]:
         """Save, draw the curves if Matplotlib is there, and return the names of the files.
@@ -135,7 +135,7 @@ class Run:
         try:
             self.save()
             if self.history and self._begun:
-                with suppress(ImportError), _files.replacing(self.folder / CURVES) as part:
+                with suppress(ImportError), writing.replacing(self.folder / CURVES) as part:
                     plots.curves(part, self.history)
             return self._files() if self._begun else []
         finally:
@@ -150,9 +150,9 @@ class Run:
         if not self._begun:
             (self.folder / CURVES).unlink(missing_ok=True)
             settings = json.dumps(self.settings, indent=2) + "\n"
-            _files.write(self.folder / CONFIG, settings.encode())
+            writing.write(self.folder / CONFIG, settings.encode())
             lines = "".join(json.dumps(figures) + "\n" for figures in self.history)
-            _files.write(self.folder / HISTORY, lines.encode())
+            writing.write(self.folder / HISTORY, lines.encode())
             self._begun = True
 
     def _files(self) -> list[str]:
@@ -194,7 +194,7 @@ def _lock(folder: Path) -> IO[bytes]:
 
 def _json_object(path: Path) -> dict[str, Any]:
     try:
-        with _files.open_regular(path) as file:
+        with reading.open_regular(path) as file:
             found = json.load(file)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected a JSON object: {error}") from error
@@ -205,7 +205,7 @@ def _json_object(path: Path) -> dict[str, Any]:
 
 def _history(path: Path, epochs: int) -> list[dict[str, float]]:
     """Return the figures of so many epochs; lines of later ones are of what was not saved."""
-    with _files.open_regular(path) as file:
+    with reading.open_regular(path) as file:
         lines = file.read().splitlines()
     history = []
     for epoch in range(1, epochs + 1):

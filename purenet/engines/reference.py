@@ -1,20 +1,20 @@
-"""The pure functions composed: what training means, for arrays of any library."""
+"""The definition of training: the pure functions folded over batches, for arrays of any library."""
 
 import math
 from collections.abc import Sequence
 
 from array_api_compat import array_namespace, device
 
-from purenet._checks import Array, Params
 from purenet.config import Config
-from purenet.engines import as_input, batches, copy
+from purenet.engines import as_input, cut
 from purenet.network import backward
 from purenet.optim import momentum_step
+from purenet.params import Array, Params, copy
 
-__all__ = ["PureEngine"]
+__all__ = ["ReferenceEngine"]
 
 
-class PureEngine:
+class ReferenceEngine:
     """Fold `backward` and `momentum_step` over batches.
 
     Parameters
@@ -22,7 +22,7 @@ class PureEngine:
     params : dict of array
         W1, b1, ..., WL, bL.
     velocity : dict of array
-        Shaped like the parameters.
+        Arrays of the shapes of the parameters.
     x : array, shape (n, features)
         Examples, integer or floating-point.
     y : array, shape (n,)
@@ -36,10 +36,10 @@ class PureEngine:
         self.x, self.y, self.cfg = x, y, cfg
 
     def run(self, rows: Sequence[int]) -> list[float]:
-        """Train on batches of these rows; see `Engine`."""
+        """Train on batches of these rows, as `Engine` says."""
         xp, cfg = array_namespace(self.x), self.cfg
         losses: list[float] = []
-        for batch in batches(rows, cfg.batch_size or len(rows)):
+        for batch in cut(rows, cfg.batch_size or len(rows)):
             index = xp.asarray(batch, device=device(self.x))
             x = as_input(self.params, xp.take(self.x, index, axis=0), cfg.input_scale)
             value, grads = backward(self.params, x, xp.take(self.y, index), l2=cfg.l2)

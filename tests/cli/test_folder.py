@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from purenet import Config, State, checkpoint, init, init_velocity
-from purenet.runs import Run, model_file
+from purenet import Config, State, init, init_velocity
+from purenet.cli.folder import RunFolder, model_file
+from purenet.files import checkpoints
 
 CFG = Config(seed=4)
 FIGURES = {"epoch": 1, "loss": 2.0, "test_loss": 2.5, "test_accuracy": 0.5}
@@ -26,15 +27,15 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def opened(folder: Path, *, overwrite: bool = False, seed: int = 4) -> Run:
+def opened(folder: Path, *, overwrite: bool = False, seed: int = 4) -> RunFolder:
     """Start a new run in a folder."""
-    run = Run(folder, make=True)
+    run = RunFolder(folder, make=True)
     run.start(overwrite=overwrite)
     run.settings = {"seed": seed}
     return run
 
 
-def add(run: Run, e: int, *, seed: int = 0) -> dict[str, Any]:
+def add(run: RunFolder, e: int, *, seed: int = 0) -> dict[str, Any]:
     """Write epoch e, counted from 1, of a run that saves each; return its parameters."""
     params = init([2, 3], seed=seed + e)
     run.add(FIGURES | {"epoch": e})
@@ -57,7 +58,7 @@ def test_after_each_epoch_the_folder_holds_all_of_them(tmp_path: Path) -> None:
     for e in (1, 2, 3):
         params = add(run, e)
         assert sorted(content(tmp_path)) == sorted([".lock", *FILES[:3]])
-        loaded, cfg, state, told, _ = checkpoint.load(tmp_path / "model.safetensors")
+        loaded, cfg, state, told, _ = checkpoints.load(tmp_path / "model.safetensors")
         assert np.array_equal(loaded["W1"], params["W1"])
         assert state is not None
         assert (cfg, state.epochs, told) == (CFG, e, "of the data")
@@ -78,7 +79,7 @@ def test_what_was_noted_is_saved_at_the_latest_as_the_run_is_closed(tmp_path: Pa
         run.keep(params, CFG, State(init_velocity(params), 0, seed), "of the data")
     assert sorted(content(tmp_path)) == [".lock"]
     assert run.close() == ["model.safetensors", "config.json", "history.jsonl"]
-    saved = checkpoint.load(tmp_path / "model.safetensors")
+    saved = checkpoints.load(tmp_path / "model.safetensors")
     assert saved.state is not None
     assert saved.state.steps == 2
     assert np.array_equal(saved.params["W1"], params["W1"])
@@ -128,7 +129,7 @@ def test_any_file_of_a_run_tells_an_earlier_run(tmp_path: Path, name: str) -> No
     """The message names the file, and what to do."""
     (tmp_path / name).write_bytes(b"earlier")
     message = rf"holds an earlier run \({name}\): go on with --resume, .*--output, .*--overwrite"
-    run = Run(tmp_path, make=True)
+    run = RunFolder(tmp_path, make=True)
     with pytest.raises(ValueError, match=message):
         run.start(overwrite=False)
     run.close()
@@ -161,10 +162,10 @@ def test_a_folder_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
     before = content(tmp_path)
     for make in (True, False):
         with pytest.raises(ValueError, match=f"^{tmp_path} is in use by another run$"):
-            Run(tmp_path, make=make)
+            RunFolder(tmp_path, make=make)
     assert content(tmp_path) == before
     run.close()
-    Run(tmp_path, make=False).close()
+    RunFolder(tmp_path, make=False).close()
 
 
 @pytest.mark.parametrize("others", [0, 1])
@@ -184,10 +185,10 @@ def test_a_lock_that_its_owner_removes_meanwhile_locks_nothing(
         flock(file, how)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    run = Run(tmp_path, make=False)
+    run = RunFolder(tmp_path, make=False)
     assert len(calls) == 2
     with pytest.raises(ValueError, match="in use"):
-        Run(tmp_path, make=False)
+        RunFolder(tmp_path, make=False)
     run.close()
 
 
@@ -195,7 +196,7 @@ def test_parts_of_files_that_a_killed_process_left_are_removed(tmp_path: Path) -
     """They are of no use; whole files stay."""
     finished(tmp_path)
     (tmp_path / ".part-1234-model.safetensors").write_bytes(b"half")
-    Run(tmp_path, make=False).close()
+    RunFolder(tmp_path, make=False).close()
     assert sorted(content(tmp_path)) == sorted(FILES)
 
 
@@ -209,7 +210,7 @@ def test_a_run_goes_on_with_its_settings_checkpoint_and_history(tmp_path: Path) 
     whole = history.read_bytes()
     history.write_bytes(whole + b'{"epoch": 3, "loss": 1.0, "test_loss": 1.0}\n{"epo')
     before = content(tmp_path)
-    run = Run(tmp_path, make=False)
+    run = RunFolder(tmp_path, make=False)
     settings, saved = run.resume()
     assert settings == {"seed": 4}
     assert saved is not None
@@ -231,7 +232,7 @@ def test_a_run_without_a_checkpoint_goes_on_from_its_settings(tmp_path: Path) ->
     """It was ended between writing one and the other."""
     finished(tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    run = Run(tmp_path, make=False)
+    run = RunFolder(tmp_path, make=False)
     assert run.resume() == ({"seed": 4}, None)
     assert run.history == []
     run.close()
@@ -244,7 +245,7 @@ def change(name: str, text: str) -> Callable[[Path], object]:
 
 def without_state(folder: Path) -> None:
     """Replace the checkpoint by a network alone."""
-    checkpoint.save(folder / "model.safetensors", init([2, 3]), CFG)
+    checkpoints.save(folder / "model.safetensors", init([2, 3]), CFG)
 
 
 DAMAGED: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -282,7 +283,7 @@ def test_a_damaged_run_does_not_go_on(
     finished(tmp_path, epochs=2)
     damage(tmp_path)
     before = content(tmp_path)
-    run = Run(tmp_path, make=False)
+    run = RunFolder(tmp_path, make=False)
     with pytest.raises(ValueError, match=f"^{tmp_path}.*{message}"):
         run.resume()
     run.close()
@@ -305,7 +306,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_an_epoch(
 
     monkeypatch.setattr(io, "open", refuse)
     with pytest.raises(PermissionError):
-        Run(tmp_path, make=True)
+        RunFolder(tmp_path, make=True)
 
 
 def test_a_full_disk_leaves_no_half_of_a_line(
@@ -339,9 +340,9 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     path.touch()
     for make in (True, False):
         with pytest.raises(ValueError, match="file is not a folder"):
-            Run(path, make=make)
+            RunFolder(path, make=make)
     with pytest.raises(ValueError, match="missing is not a folder"):
-        Run(tmp_path / "missing", make=False)
+        RunFolder(tmp_path / "missing", make=False)
 
 
 def test_without_matplotlib_there_are_no_curves(

@@ -2,7 +2,7 @@
 
 import sys
 
-from purenet._signals import Signals
+from purenet.cli.signals import Signals
 
 __all__ = ["main"]
 
@@ -17,10 +17,10 @@ def main() -> int:
     """
     with Signals() as signals:
         try:
-            from purenet import cli  # noqa: PLC0415  # takes a while
+            from purenet.cli import commands  # noqa: PLC0415  # takes a while
 
             signals.check()  # a callback from C may have lost the exception
-            return cli.main()
+            return commands.main()
         except KeyboardInterrupt:
             message, status = signals.outcome()
             print("purenet:", message, file=sys.stderr)

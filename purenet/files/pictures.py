@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from purenet import _files
+from purenet.files import reading
 
 __all__ = ["read"]
 
@@ -50,11 +50,11 @@ def read(path: str | os.PathLike[str], features: int, *, invert: bool = False) -
     """
     path = Path(path)
     ending = path.suffix.lower()
-    with _files.open_regular(path) as file:
+    with reading.open_regular(path) as file:
         try:
             if ending == ".npy":
                 length = os.fstat(file.fileno()).st_size
-                return _as_examples(_files.read_npy(file, length), features)
+                return _as_examples(reading.read_npy(file, length), features)
             if ending == ".npz":
                 return _as_examples(_read_npz(file), features)
             return _read_picture(file, features, invert=invert)
@@ -66,10 +66,10 @@ def read(path: str | os.PathLike[str], features: int, *, invert: bool = False) -
 
 def _read_npz(file: IO[bytes]) -> npt.NDArray[Any]:
     with zipfile.ZipFile(file) as archive:
-        found = _files.members(archive)
+        found = reading.members(archive)
         if len(found) != 1:
             raise ValueError(f"expected one array, got {', '.join([*found][:10]) or 'none'}")
-        return _files.read_member(archive, *found.values())
+        return reading.read_member(archive, *found.values())
 
 
 def _as_examples(array: npt.NDArray[Any], features: int) -> npt.NDArray[Any]:

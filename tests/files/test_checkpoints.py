@@ -17,8 +17,9 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import purenet
-from purenet import Config, State, _files, checkpoint, epochs, init, init_velocity
-from purenet.checkpoint import fingerprint, load, save, write
+from purenet import Config, State, epochs, init, init_velocity
+from purenet.files import checkpoints
+from purenet.files.checkpoints import fingerprint, load, save, write
 from tests.support.problems import problem
 
 CFG = Config(0.25, 0.5, 0.01, None, 7, shuffle=False, seed=5, input_scale=1 / 3)
@@ -267,7 +268,7 @@ def of_format_2(checked: bool = True, **changes: Any) -> Callable[[Path], None]:
             {f"velocity.{k}": p for k, p in params.items()} if "state" in changes else {}
         )
         if checked:
-            metadata["checksum"] = checkpoint._checksum(metadata, tensors)
+            metadata["checksum"] = checkpoints._checksum(metadata, tensors)
         save_file(tensors, path, {"purenet": json.dumps(metadata)})
 
     return write
@@ -375,7 +376,7 @@ def test_any_change_of_data_changes_the_fingerprint(
     monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     """One bit anywhere, a dtype, a shape, another order of rows or arrays."""
-    monkeypatch.setattr(_files, "CHUNK", chunk)
+    monkeypatch.setattr(reading, "CHUNK", chunk)
     changed = [DATA.view(np.int8), DATA.reshape(7, 50), DATA[::-1], DATA[:-1], DATA[:0]]
     for i in range(DATA.size):
         one = DATA.copy()
@@ -388,8 +389,8 @@ def test_any_change_of_data_changes_the_fingerprint(
 
 def test_of_large_data_blocks_at_even_distances_are_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a third may be read, it is ten rows in thirty; what changes between is not noticed."""
-    monkeypatch.setattr(_files, "CHUNK", 10 * 7)
-    monkeypatch.setattr(checkpoint, "SAMPLE", 2 * 10 * 7)
+    monkeypatch.setattr(reading, "CHUNK", 10 * 7)
+    monkeypatch.setattr(checkpoints, "SAMPLE", 2 * 10 * 7)
     data = np.zeros((50, 7), np.uint8)
     noticed = []
     for row in range(50):
@@ -460,10 +461,10 @@ def test_an_error_of_writing_names_the_file(path: Path, monkeypatch: pytest.Monk
 def test_what_load_refuses_is_not_saved(tmp_path: Path, bad: Any, message: str) -> None:
     """The earlier file stays."""
     path, params = tmp_path / "model.safetensors", init([2, 3])
-    checkpoint.save(path, params, Config())
+    checkpoints.save(path, params, Config())
     before = path.read_bytes()
     if "state" in bad:
         bad = {"state": State(init_velocity(params), *bad["state"])}
     with pytest.raises(ValueError, match=re.escape(message)):
-        checkpoint.save(path, params, Config(), **bad)
+        checkpoints.save(path, params, Config(), **bad)
     assert path.read_bytes() == before

@@ -20,7 +20,7 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from purenet import _files
+from purenet.files import reading
 
 __all__ = ["load", "mnist", "read_idx"]
 
@@ -92,7 +92,7 @@ def load(source: str | os.PathLike[str]) -> Dataset:
     path = Path(source)
     if path.is_dir():
         return _dataset([(str(file), read_idx(file)) for file in _find_idx(path)])
-    with _files.open_regular(path) as file:
+    with reading.open_regular(path) as file:
         return _dataset(_read_npz(file, str(path)))
 
 
@@ -128,7 +128,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     array([7, 2, 1], dtype=uint8)
     """
     path = Path(path)
-    with _files.open_regular(path) as file:
+    with reading.open_regular(path) as file:
         try:
             if file.peek(2)[:2] == b"\x1f\x8b":
                 with gzip.GzipFile(fileobj=file) as unpacked:
@@ -156,16 +156,16 @@ def _parse_idx(stream: BufferedIOBase, length: int | None = None) -> NDArray[Any
     shape = struct.unpack(f">{rank}I", axes)
     size = dtype.itemsize * math.prod(shape)
     if length is None:
-        _files.check_unpacked(size)
+        reading.check_unpacked(size)
     found = size if length is None else length - 4 - 4 * rank
     if found == size:
         # One byte beyond the end is asked for: it tells excess, and has gzip compare its checksum.
-        data = _files.read_up_to(stream, size + 1)
+        data = reading.read_up_to(stream, size + 1)
         found = len(data)
     if found != size:
         count = "more" if found > size else f"only {found}"
         raise ValueError(f"expected {size} bytes for {dtype.name} of shape {shape}, got {count}")
-    return _files.native(np.frombuffer(data, dtype).reshape(shape))
+    return reading.native(np.frombuffer(data, dtype).reshape(shape))
 
 
 def _find_idx(folder: Path) -> list[Path]:
@@ -205,10 +205,10 @@ def _read_npz(file: IO[bytes], name: str) -> list[tuple[str, NDArray[Any]]]:
 def _parse_npz(file: IO[bytes]) -> list[NDArray[Any]]:
     """Return the four arrays of an .npz archive."""
     with zipfile.ZipFile(file) as archive:
-        found = _files.members(archive)
+        found = reading.members(archive)
         if not set(_KEYS) <= set(found):
             raise ValueError(f"it holds {', '.join([*found][:10]) or 'nothing'}")
-        return [_files.read_member(archive, found[key]) for key in _KEYS]
+        return [reading.read_member(archive, found[key]) for key in _KEYS]
 
 
 def _dataset(named: list[tuple[str, NDArray[Any]]]) -> Dataset:

@@ -23,11 +23,12 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 import purenet
-from purenet import Config, State, checkpoint, datasets, jobs, plots
-from purenet._signals import Signals
-from purenet.cli import main
-from purenet.engines.compiled import CompiledEngine
-from purenet.runs import Run
+from purenet import Config, State
+from purenet.cli.commands import main
+from purenet.cli.folder import RunFolder
+from purenet.cli.signals import Signals
+from purenet.engines.workers import WorkersEngine
+from purenet.files import checkpoints, datasets, plots
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -70,7 +71,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Cli:
 def model(folder: Path) -> Path:
     """Return the file of a network that fits the data set."""
     path = folder / "model.safetensors"
-    checkpoint.save(path, purenet.init(SIZES, seed=3), Config(input_scale=0.01))
+    checkpoints.save(path, purenet.init(SIZES, seed=3), Config(input_scale=0.01))
     return path
 
 
@@ -170,7 +171,7 @@ def test_each_line_is_there_when_its_epoch_ends(call: Cli, monkeypatch: pytest.M
         lines.append(written.getvalue().count(b"\n"))
         add(*args)
 
-    monkeypatch.setattr(Run, "add", counting)
+    monkeypatch.setattr(RunFolder, "add", counting)
     call(*TRAIN)
     assert lines == [2, 3]
 
@@ -180,7 +181,7 @@ def test_the_figures_are_those_of_training_and_evaluation(
 ) -> None:
     """Losses and accuracy are what `train` reports; speed counts training, not testing."""
     clock = itertools.count(0, 2)  # each look at it takes two seconds
-    monkeypatch.setattr(jobs, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(job, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     _, out, _ = call(*TRAIN, "--json")
     cfg = Config(epochs=2)
     history = purenet.train(purenet.init(SIZES), DATA, cfg, validation=TEST).history
@@ -239,14 +240,14 @@ def test_the_options_decide_the_network_and_are_kept(
     assert call(*TRAIN, *options.split())[0] == 0
     layers = [16, 9, 3] if "--layers" in options else SIZES
     initial = purenet.init(layers, seed=cfg.seed, scale=scale, dtype=dtype)
-    kept = checkpoint.load("purenet-run/model.safetensors")
+    kept = checkpoints.load("purenet-run/model.safetensors")
     trained = purenet.train(initial, DATA, cfg)
     assert same_bits(kept.params, trained.params)
     assert kept.cfg == cfg
     assert kept.state is not None
     assert same_bits(kept.state.velocity, trained.state.velocity)
     assert kept.state[1:] == trained.state[1:]
-    assert kept.fingerprint == checkpoint.fingerprint(*DATA, *TEST)
+    assert kept.fingerprint == checkpoints.fingerprint(*DATA, *TEST)
     assert json.loads(Path("purenet-run/config.json").read_text()) == {
         "purenet": purenet.__version__,
         "numpy": np.__version__,
@@ -262,7 +263,7 @@ def test_default_layers_leave_room_for_labels_met_only_in_testing(call: Cli) -> 
     """The number of classes comes from both parts of the data."""
     write_data("more.npz", y_test=TEST[1] + 4)
     assert call(*TRAIN, "--data", "more.npz", "--quiet")[0] == 0
-    assert len(checkpoint.load("purenet-run/model.safetensors").params["b3"]) == 7
+    assert len(checkpoints.load("purenet-run/model.safetensors").params["b3"]) == 7
 
 
 @pytest.mark.parametrize("command", ["train", "predict", "evaluate", None])
@@ -309,7 +310,7 @@ def test_overwrite_replaces_a_run_and_nothing_else(
     assert call(*TRAIN, "--overwrite", "--seed", 1, "--epochs", 1)[0] == 0
     assert names("purenet-run") == RUN - {"curves.png"} | {"notes.txt"}
     assert len(Path("purenet-run/history.jsonl").read_text().splitlines()) == 1
-    assert checkpoint.load("purenet-run/model.safetensors").cfg == Config(epochs=1, seed=1)
+    assert checkpoints.load("purenet-run/model.safetensors").cfg == Config(epochs=1, seed=1)
     assert json.loads(Path("purenet-run/config.json").read_text())["seed"] == 1
 
 
@@ -378,22 +379,22 @@ def test_a_signal_saves_at_the_next_step_and_the_run_goes_on(
     call: Cli, monkeypatch: pytest.MonkeyPatch, whole: str, number: signal.Signals, stop: int
 ) -> None:
     """Exit status 130 or 143; what goes on is the uninterrupted run, to the byte."""
-    run, calls = CompiledEngine.run, itertools.count(1)
+    run, calls = WorkersEngine.run, itertools.count(1)
 
-    def interrupted(self: CompiledEngine, rows: Any) -> list[float]:
+    def interrupted(self: WorkersEngine, rows: Any) -> list[float]:
         if next(calls) == stop:
             signal.raise_signal(number)
         return run(self, rows)
 
     every = ("--checkpoint-every", "1000steps")
-    monkeypatch.setattr(jobs, "PACE", 1)
+    monkeypatch.setattr(job, "PACE", 1)
     with monkeypatch.context() as patched:
-        patched.setattr(CompiledEngine, "run", interrupted)
+        patched.setattr(WorkersEngine, "run", interrupted)
         status, _, err = call(*LONG, *every)
     word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
     assert (status, err) == (128 + number, f"purenet: {word}\n")
     assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
-    saved = checkpoint.load("purenet-run/model.safetensors").state
+    saved = checkpoints.load("purenet-run/model.safetensors").state
     assert saved is not None
     assert saved.epochs * 6 + saved.steps == stop
     status, out, _ = call("train", "--resume", "purenet-run", *every)
@@ -532,13 +533,13 @@ def test_settings_that_somebody_edited_are_refused(
 def noted_saves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Return a list that the epochs and steps of each checkpoint will be put into."""
     saved: list[tuple[int, int]] = []
-    save = checkpoint.save
+    save = checkpoints.save
 
     def noting(*args: Any, state: State, **options: Any) -> None:
         saved.append((state.epochs, state.steps))
         save(*args, state=state, **options)
 
-    monkeypatch.setattr(checkpoint, "save", noting)
+    monkeypatch.setattr(checkpoints, "save", noting)
     return saved
 
 
@@ -565,13 +566,13 @@ def test_speed_counts_the_examples_of_this_process(
     call: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of an epoch that an earlier process began, its own part alone."""
-    monkeypatch.setattr(jobs, "PACE", 1)
+    monkeypatch.setattr(job, "PACE", 1)
     rows = iter(range(3))
     with monkeypatch.context() as patched:
         patched.setattr(Signals, "check", lambda _: None if next(rows) < 2 else interrupt())
         assert call(*LONG)[0] == 130
     clock = itertools.count(0, 2)  # each look at it takes two seconds
-    monkeypatch.setattr(jobs, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(job, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     _, out, _ = call("train", "--resume", "purenet-run", "--json")
     first, second, *_ = map(json.loads, out.splitlines())
     # 14 of 40 examples in 2 of 6 steps were done before
@@ -590,8 +591,8 @@ def test_seconds_between_checkpoints_are_those_of_the_clock(
     """At the next step after so many have gone by."""
     clock = itertools.count()  # each look at it takes a second
     fake = SimpleNamespace(perf_counter=time.perf_counter, monotonic=lambda: next(clock))
-    monkeypatch.setattr(jobs, "time", fake)
-    monkeypatch.setattr(jobs, "PACE", 1)
+    monkeypatch.setattr(job, "time", fake)
+    monkeypatch.setattr(job, "PACE", 1)
     saved = noted_saves(monkeypatch)
     assert call(*LONG, "--epochs", 2, "--checkpoint-every", "4s")[0] == 0
     assert saved == [(0, 4), (1, 2), (2, 0)]  # of six steps an epoch
@@ -610,7 +611,7 @@ def test_divergence_keeps_the_last_finite_state(call: Cli) -> None:
     assert where
     done, step = int(where[1]) - 1, int(where[2]) - 1
     assert done == len(out.splitlines()) >= 1
-    saved = checkpoint.load("purenet-run/model.safetensors")
+    saved = checkpoints.load("purenet-run/model.safetensors")
     assert saved.state is not None
     assert saved.state[1:3] == (done, step)
     cfg = Config(learning_rate=1, momentum=0, l2=5, epochs=30, batch_size=7)
@@ -620,7 +621,7 @@ def test_divergence_keeps_the_last_finite_state(call: Cli) -> None:
     assert same_bits(saved.state.velocity, last.state.velocity)
     assert names("purenet-run") == RUN
     assert call("train", "--resume", "purenet-run")[0::2] == (1, err)
-    assert checkpoint.load("purenet-run/model.safetensors").state[1:3] == (done, step)  # type: ignore[index]
+    assert checkpoints.load("purenet-run/model.safetensors").state[1:3] == (done, step)  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -657,7 +658,7 @@ def test_an_interrupt_keeps_the_epochs_done(call: Cli, monkeypatch: pytest.Monke
     assert (status, err) == (130, "purenet: interrupted\n")
     assert "curves.png" in out.splitlines()[-1]
     assert len(Path("purenet-run/history.jsonl").read_text().splitlines()) == 2
-    params = checkpoint.load("purenet-run/model.safetensors").params
+    params = checkpoints.load("purenet-run/model.safetensors").params
     cfg = Config(epochs=2)
     assert same_bits(params, purenet.train(purenet.init(SIZES), DATA, cfg).params)
 
@@ -697,7 +698,7 @@ def test_ctrl_c_inside_the_first_epoch_keeps_its_steps() -> None:
         _, err = process.communicate(timeout=60)
     assert b"100,000 examples" in heading
     assert (process.returncode, err) == (130, b"purenet: interrupted\n")
-    state = checkpoint.load("purenet-run/model.safetensors").state
+    state = checkpoints.load("purenet-run/model.safetensors").state
     assert state is not None
     assert state.epochs == 0
     assert state.steps > 0
@@ -717,7 +718,7 @@ def test_a_signal_during_training_keeps_what_was_learned(number: signal.Signals)
     printed = (first + rest).splitlines()
     kept = Path("purenet-run/history.jsonl").read_bytes().splitlines()
     assert kept == printed
-    saved = checkpoint.load("purenet-run/model.safetensors")
+    saved = checkpoints.load("purenet-run/model.safetensors")
     assert list(saved.params) == ["W1", "b1", "W2", "b2", "W3", "b3"]
     assert saved.state is not None
     assert saved.state.epochs == len(kept)
@@ -730,8 +731,8 @@ def test_a_second_ctrl_c_leaves_at_once() -> None:
         "import runpy",
         """
 import time
-from purenet.engines.numpy import NumpyEngine
-run = NumpyEngine.run
+from purenet.engines.inplace import InplaceEngine
+run = InplaceEngine.run
 def stuck(self, rows):
     if self.calls == 3:
         print("stuck", flush=True)
@@ -739,8 +740,8 @@ def stuck(self, rows):
             time.sleep(1)
     self.calls += 1
     return run(self, rows)
-NumpyEngine.calls = 0
-NumpyEngine.run = stuck
+InplaceEngine.calls = 0
+InplaceEngine.run = stuck
 import runpy""",
     )
     with start("--data", "digits.npz", "--json", code=code) as process:
@@ -752,7 +753,7 @@ import runpy""",
             process.wait(0.5)
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == -signal.SIGINT
-    saved = checkpoint.load("purenet-run/model.safetensors").state
+    saved = checkpoints.load("purenet-run/model.safetensors").state
     assert saved is not None
     assert saved.epochs == 3
 
@@ -853,7 +854,7 @@ def test_without_pillow_arrays_are_predicted_and_pictures_refused(
 def test_predict_prints_class_and_probability(call: Cli, model: Path) -> None:
     """Rows of an array are numbered; integers are scaled as in training."""
     np.save("digits.npy", X[:5])
-    params, cfg = checkpoint.load(model)[:2]
+    params, cfg = checkpoints.load(model)[:2]
     p = purenet.predict_proba(params, X[:5] * cfg.input_scale)
     status, out, err = call("predict", model, "digits.npy")
     assert (status, err) == (0, "")
@@ -882,8 +883,8 @@ def test_evaluate_counts_each_test_example_once(call: Cli, model: Path) -> None:
     assert (status, err) == (0, "")
     summary, _, columns, *rows = out.splitlines()
     labels, *confusion = np.array([row.split() for row in rows], int).T
-    params, cfg = checkpoint.load(model)[:2]
-    loss, accuracy = purenet.evaluate(params, TEST, cfg)
+    params, cfg = checkpoints.load(model)[:2]
+    loss, accuracy = purenet.evaluate(params, TEST, l2=cfg.l2, input_scale=cfg.input_scale)
     assert summary == f"20 test examples: loss {loss:.4f}, accuracy {accuracy:.2%}"
     assert columns.split() == [*"012"]
     assert labels.tolist() == [0, 1, 2]

@@ -1,0 +1,576 @@
+"""Training on NumPy arrays by compiled workers, one thread each (the extra ``fast``).
+
+Each worker owns a block of the columns of every layer's input a_{k-1}, and so the same block of the
+rows of W_k and of their velocity. No other worker reads or writes these rows: they stay in the
+cache of one core. The product a_{k-1} W_k is the sum of one partial product of each worker:
+
+- forward: each worker multiplies its blocks; all wait; each worker sums the columns of z_k that are
+  its inputs to layer k + 1;
+- backward: each worker computes its columns of δ_{k-1} and its rows of ∂J/∂W_k from its own blocks
+  and all of δ_k, and updates its rows; all wait.
+
+A batch takes 2 L waits, and only activations pass between cores. A batch that is larger than a
+chunk is processed chunk by chunk: the gradient accumulates in the velocity, and the last chunk
+takes the step.
+"""
+
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401  # the BLAS that Numba calls
+from numba import njit, types
+from numba.core import event
+from numba.extending import intrinsic, overload
+from numba.np.arrayobj import make_array
+
+from purenet.config import Config
+from purenet.engines import CHUNK, as_input
+from purenet.engines.threads import processors, serial_blas
+from purenet.params import Array, Params, copy, flat_views, sizes
+
+__all__ = ["WorkersEngine"]
+
+SECONDS = 0.1  # between two returns to Python, which notices signals
+EXAMPLES = 2**17  # at most, between two returns
+WORK_PER_WORKER = 300_000  # parameters · (examples + 16) of a batch
+UNITS_PER_WORKER = 16  # of every layer's input: one vector register of float32
+SPINS = 400  # about 10 µs, more than most waits
+LEFT = -(2**62)  # value of `arrivals` after a worker has left
+
+logger = logging.getLogger(__name__)
+serial_blas.find_libraries()
+
+
+class Net(NamedTuple):
+    """A network, and the memory that its workers share.
+
+    Parameters
+    ----------
+    worker : int
+        The worker that has this tuple, from 0. Its other fields are the same for all workers.
+    widths : array
+        w_0, ..., w_L.
+    W_offset, b_offset : array
+        At k, where W_k and b_k start in `params` and in `velocity`.
+    a_offset : array
+        At k, where a_k starts in a row of `inputs`.
+    params, velocity : array
+        One vector each.
+    inputs : array
+        A row for each worker: its columns of a_0, ..., a_{L-1}.
+    products : array
+        At [k % 2, h], the partial product of worker h in layer k.
+    deltas : array
+        At k % 2, δ_k.
+    scratch : array
+        A row for each worker.
+    sums : array
+        A row for each worker: its sums of cross-entropies of the batch and of squared weights.
+    arrivals : array
+        At 0, how often workers have come to a wait.
+    """
+
+    worker: int
+    widths: Array
+    W_offset: Array
+    b_offset: Array
+    a_offset: Array
+    params: Array
+    velocity: Array
+    inputs: Array
+    products: Array
+    deltas: Array
+    scratch: Array
+    sums: Array
+    arrivals: Array
+
+
+class Rule(NamedTuple):
+    """How a network is trained. Numbers typed `Any` have the dtype of the parameters.
+
+    Parameters
+    ----------
+    examples, batch, chunk : int
+        Examples of the run, of a batch and of a chunk.
+    scale : number
+        Factor of x.
+    momentum, decay, learning_rate : number
+        β, (1 - β) l2 and η.
+    gradient_weight, l2 : float
+        1 - β and the strength of the penalty.
+    """
+
+    examples: int
+    batch: int
+    chunk: int
+    scale: Any
+    momentum: Any
+    decay: Any
+    learning_rate: Any
+    gradient_weight: float
+    l2: float
+
+
+# Sums may be reordered, so that they run in vector registers. NaN and infinity keep their meaning.
+OPTIONS: Any = {"fastmath": {"contract", "nsz", "reassoc"}, "nogil": True}
+
+
+def compiled(function: Any) -> Any:
+    """Compile a function as a part of `train`."""
+    return njit(**OPTIONS)(function)
+
+
+def inlined(function: Any) -> Any:
+    """Compile a function inside its caller, which is quicker for functions that take a `Net`."""
+    return njit(inline="always", **OPTIONS)(function)
+
+
+def kept(function: Any) -> Any:
+    """Compile a function, and keep the result on disk if there is a place that can be written."""
+    try:
+        return njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:  # neither beside this file nor in the user's home
+        return compiled(function)
+
+
+_lock = threading.Lock()
+
+
+def fetch_add(counter: Array) -> int:
+    """Add one to a counter, and return what it was: atomic, acquire and release."""
+    with _lock:
+        counter[0] += 1
+        return int(counter[0]) - 1
+
+
+def load_acquire(counter: Array) -> int:
+    """Return a counter; what other workers wrote before they changed it is visible afterwards."""
+    return int(counter[0])
+
+
+def pause() -> None:
+    """Stall this core for some cycles, so that spinning does not slow down its other thread."""
+
+
+def give_way() -> None:
+    """Let another thread run on this core."""
+    time.sleep(0)
+
+
+@intrinsic
+def _fetch_add(_: Any, counter: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.atomic_rmw("add", place, context.get_constant(types.int64, 1), "acq_rel")
+
+    return types.int64(counter), generate
+
+
+@intrinsic
+def _load_acquire(_: Any, counter: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.load_atomic(place, "acquire", 8)
+
+    return types.int64(counter), generate
+
+
+@intrinsic
+def _pause(_: Any) -> Any:
+    def generate(context: Any, builder: Any, *_: Any) -> Any:
+        builder.fence("seq_cst")  # the one instruction of every processor that stalls it
+        return context.get_dummy_value()
+
+    return types.none(), generate
+
+
+_yield = types.ExternalFunction("sched_yield", types.int32()) if os.name == "posix" else _pause
+# Numba wants functions of the same arguments that return functions.
+overload(fetch_add)(lambda counter: lambda counter: _fetch_add(counter))  # noqa: ARG005, PLW0108
+overload(load_acquire)(lambda counter: lambda counter: _load_acquire(counter))  # noqa: ARG005, PLW0108
+overload(pause)(lambda: lambda: _pause())  # noqa: PLW0108
+overload(give_way)(lambda: lambda: _yield())  # noqa: PLW0108
+
+
+@compiled
+def wait(arrivals: Array, workers: int) -> None:
+    """Wait until all workers have come here, or one has left."""
+    target = (fetch_add(arrivals) // workers + 1) * workers
+    spins = 0
+    while 0 <= load_acquire(arrivals) < target:
+        pause()
+        spins += 1
+        if spins > SPINS:
+            give_way()
+
+
+@compiled
+def block(width: int, worker: int, workers: int) -> Any:
+    """Return where a worker's block of so many columns starts and stops."""
+    return width * worker // workers, width * (worker + 1) // workers
+
+
+@compiled
+def matrix(vector: Array, offset: int, rows: int, columns: int) -> Array:
+    """Return a view of a part of a vector."""
+    return vector[offset : offset + rows * columns].reshape((rows, columns))
+
+
+@compiled
+def load(x: Array, rows: Array, start: int, scale: Any, a: Array) -> None:
+    """Write a = scale · x[rows], for the columns from `start` on."""
+    for i in range(len(rows)):
+        row, raw = a[i], x[rows[i], start : start + a.shape[1]]
+        for j in range(len(row)):
+            row[j] = raw[j] * scale
+
+
+@compiled
+def add_bias_relu(products: Array, b: Array, start: int, a: Array) -> None:
+    """Write a = max(Σ_h products_h + b, 0), for the columns from `start` on."""
+    n, width = a.shape
+    for i in range(n):
+        row, offset = a[i], i * len(b) + start
+        product = products[0, offset : offset + width]
+        for j in range(width):
+            row[j] = product[j] + b[start + j]
+        for h in range(1, len(products)):
+            product = products[h, offset : offset + width]
+            for j in range(width):
+                row[j] += product[j]
+        for j in range(width):
+            row[j] = a.dtype.type(0) if row[j] <= 0 else row[j]
+
+
+@compiled
+def softmax_minus_labels(
+    products: Array, b: Array, y: Array, start: int, stop: int, factor: Any, delta: Array
+) -> float:
+    """Write δ = factor · (softmax(z) - t), z = Σ_h products_h + b, for examples start to stop.
+
+    Return the sum of their cross-entropies.
+    """
+    total, classes = 0.0, len(b)
+    for i in range(start, stop):
+        row, offset = delta[i], i * classes
+        largest, exponentials = -b.dtype.type(np.inf), b.dtype.type(0)
+        for j in range(classes):
+            row[j] = b[j]
+            for h in range(len(products)):
+                row[j] += products[h, offset + j]
+            largest = max(largest, row[j])
+        total += largest - row[y[i]]
+        for j in range(classes):
+            row[j] = math.exp(row[j] - largest)
+            exponentials += row[j]
+        total += math.log(exponentials)
+        for j in range(classes):
+            row[j] *= factor / exponentials
+        row[y[i]] -= factor
+    return total
+
+
+@compiled
+def mask(back: Array, a: Array, start: int, delta: Array) -> None:
+    """Write δ = back ⊙ [a > 0] into the columns from `start` on."""
+    n, width = a.shape
+    for i in range(n):
+        row, of_a, of_back = delta[i, start : start + width], a[i], back[i]
+        for j in range(width):
+            row[j] = of_back[j] if of_a[j] > 0 else a.dtype.type(0)
+
+
+@compiled
+def sum_rows(delta: Array, start: int, total: Array) -> None:
+    """Write Σ_i δ_i, for the columns from `start` on."""
+    total[:] = 0
+    for i in range(len(delta)):
+        row = delta[i, start : start + len(total)]
+        for j in range(len(total)):
+            total[j] += row[j]
+
+
+@compiled
+def update(v: Array, g: Array, p: Array, momentum: Any, decay: Any, learning_rate: Any) -> None:
+    """Take v ← β v + g + decay · p, then p ← p - η v."""
+    for i in range(len(p)):
+        step = momentum * v[i] + g[i] + decay * p[i]
+        v[i] = step
+        p[i] -= learning_rate * step
+
+
+@compiled
+def sum_squares(p: Array) -> Any:
+    """Return Σ p²."""
+    total = p.dtype.type(0)
+    for i in range(len(p)):
+        total += p[i] * p[i]
+    return total
+
+
+@inlined
+def forward(net: Net, rule: Rule, x: Array, rows: Array) -> float:
+    """Write this worker's blocks of the activations, and its partial product of z_L.
+
+    Return the sum of squares of its rows of the weights.
+    """
+    h, workers, depth, n = net.worker, len(net.inputs), len(net.widths) - 1, len(rows)
+    lo, hi = block(net.widths[0], h, workers)
+    load(x, rows, lo, rule.scale, matrix(net.inputs[h], 0, n, hi - lo))
+    squares = 0.0
+    for k in range(1, depth + 1):
+        width = net.widths[k]
+        W = matrix(net.params, net.W_offset[k] + lo * width, hi - lo, width)
+        a = matrix(net.inputs[h], net.a_offset[k - 1], n, hi - lo)
+        products = net.products[k % 2]
+        np.dot(a, W, matrix(products[h], 0, n, width))
+        squares += sum_squares(W.reshape(-1))
+        wait(net.arrivals, workers)
+        if k < depth:
+            b = net.params[net.b_offset[k] : net.b_offset[k] + width]
+            lo, hi = block(width, h, workers)
+            add_bias_relu(products, b, lo, matrix(net.inputs[h], net.a_offset[k], n, hi - lo))
+    return squares
+
+
+@inlined
+def output(net: Net, y: Array, factor: Any) -> float:
+    """Write δ_L of this worker's share of the examples; return the sum of their cross-entropies."""
+    h, workers, depth, n = net.worker, len(net.inputs), len(net.widths) - 1, len(y)
+    width = net.widths[depth]
+    b = net.params[net.b_offset[depth] : net.b_offset[depth] + width]
+    delta = matrix(net.deltas[depth % 2], 0, n, width)
+    start, stop = block(n, h, workers)
+    products = net.products[depth % 2]
+    return float(softmax_minus_labels(products, b, y, start, stop, factor, delta))
+
+
+@inlined
+def backward(net: Net, n: int, momentum: Any, decay: Any, learning_rate: Any) -> None:
+    """Compute this worker's part of the gradient of n examples, and update its parameters."""
+    h, workers, depth = net.worker, len(net.inputs), len(net.widths) - 1
+    for k in range(depth, 0, -1):
+        width = net.widths[k]
+        delta = matrix(net.deltas[k % 2], 0, n, width)
+        lo, hi = block(net.widths[k - 1], h, workers)
+        a = matrix(net.inputs[h], net.a_offset[k - 1], n, hi - lo)
+        own = slice(net.W_offset[k] + lo * width, net.W_offset[k] + hi * width)
+        W, g = net.params[own], net.scratch[h, : (hi - lo) * width]
+        if k > 1:
+            back = matrix(net.scratch[h], 0, n, hi - lo)
+            np.dot(delta, W.reshape((hi - lo, width)).T, back)
+            mask(back, a, lo, matrix(net.deltas[(k - 1) % 2], 0, n, net.widths[k - 1]))
+        np.dot(a.T, delta, g.reshape((hi - lo, width)))
+        update(net.velocity[own], g, W, momentum, decay, learning_rate)
+        lo, hi = block(width, h, workers)
+        own = slice(net.b_offset[k] + lo, net.b_offset[k] + hi)
+        g = net.scratch[h, : hi - lo]
+        sum_rows(delta, lo, g)
+        update(net.velocity[own], g, net.params[own], momentum, W.dtype.type(0), learning_rate)
+        if k > 1:
+            wait(net.arrivals, workers)
+
+
+@kept
+def train(net: Net, rule: Rule, x: Array, rows: Array, y: Array, start: int, losses: Array) -> None:
+    """Do one worker's share of a slice of a run: these rows, from place `start` in the run on.
+
+    The loss of a batch, before its update, goes to its place in `losses`. A loss that is not finite
+    ends the slice before the update.
+    """
+    h, workers, number = net.worker, len(net.inputs), net.params.dtype.type
+    done = 0
+    while done < len(rows):
+        within = (start + done) % rule.batch  # the place of the chunk in its batch
+        batch = min(rule.batch, rule.examples - (start + done - within))
+        n = min(rule.chunk, batch - within)
+        first, last = within == 0, within + n == batch
+        squares = forward(net, rule, x, rows[done : done + n])
+        entropy = output(net, y[done : done + n], number(rule.gradient_weight / batch))
+        net.sums[h, 0] = entropy if first else net.sums[h, 0] + entropy
+        net.sums[h, 1] = squares
+        wait(net.arrivals, workers)
+        loss = 0.0
+        for t in range(workers):
+            loss += net.sums[t, 0] / batch + 0.5 * rule.l2 * net.sums[t, 1]
+        if h == 0:
+            losses[(start + done) // rule.batch] = loss
+        if not math.isfinite(loss):
+            break
+        # The first chunk decays the velocity, and the last one takes the step.
+        momentum, decay = (rule.momentum, rule.decay) if first else (number(1), number(0))
+        learning_rate = rule.learning_rate if last else number(0)
+        backward(net, n, momentum, decay, learning_rate)
+        done += n
+
+
+class WorkersEngine:
+    """Compute what `ReferenceEngine` computes, up to rounding, in compiled threads.
+
+    Parameters
+    ----------
+    params : dict of numpy.ndarray
+        W1, b1, ..., WL, bL, float32 or float64.
+    velocity : dict of numpy.ndarray
+        Arrays of the shapes of the parameters.
+    x : numpy.ndarray, shape (n, features)
+        Examples, integer or floating-point.
+    y : numpy.ndarray, shape (n,)
+        Integer labels.
+    cfg : Config
+        Hyperparameters.
+    """
+
+    def __init__(self, params: Params, velocity: Params, x: Array, y: Array, cfg: Config) -> None:
+        self.x, self.y, self.cfg = np.asarray(x), np.asarray(y), cfg
+        dtype = params["W1"].dtype
+        vectors = np.zeros((2, sum(p.size for p in params.values())), dtype)
+        self.params, self.velocity = (flat_views(vector, params) for vector in vectors)
+        for name in params:
+            self.velocity[name][...], self.params[name][...] = velocity[name], params[name]
+
+        batch = min(cfg.batch_size or len(x), len(x))
+        work, narrowest = vectors[0].size * (batch + 16), min(sizes(params)[:-1])
+        self.workers = max(
+            1, min(processors(), work // WORK_PER_WORKER, narrowest // UNITS_PER_WORKER)
+        )
+        self.chunk = -(-batch // -(-batch // CHUNK))  # equal chunks
+        self.net = _net(sizes(params), vectors[0], vectors[1], self.workers, self.chunk)
+        self.length = 0  # examples of a slice of a run, as measured
+
+        # Other data are converted slice by slice before they are trained on.
+        self.direct = (
+            self.x.dtype in (np.uint8, dtype)
+            and self.x.dtype.isnative
+            and self.x.flags.c_contiguous
+            and self.x.flags.aligned
+        )
+        with event.install_listener("numba:compile", _Announcement(dtype)):
+            none = np.arange(0)
+            train(self.net, self._rule(1), *self._examples(none), 0, np.zeros(1))
+
+    def run(self, rows: Sequence[int]) -> list[float]:
+        """Train on batches of these rows, as `Engine` says."""
+        n = len(rows)
+        batch, start = self.cfg.batch_size or n, 0
+        losses = np.zeros(-(-n // batch))
+        with serial_blas, ThreadPoolExecutor(self.workers) as pool:
+            while start < n:
+                stop, began = self._stop(start, n), time.perf_counter()
+                self._train(pool, np.asarray(rows[start:stop], np.int64), n, start, losses)
+                pace = SECONDS / (time.perf_counter() - began)
+                self.length = min(EXAMPLES, int((stop - start) * min(pace, 8)))
+                finite = np.isfinite(losses[start // batch : -(-stop // batch)])
+                if not finite.all():
+                    losses = losses[: start // batch + int(finite.argmin()) + 1]
+                    break
+                start = stop
+        return losses.tolist()
+
+    def snapshot(self) -> tuple[Params, Params]:
+        """Return copies of parameters and velocity."""
+        return copy(self.params), copy(self.velocity)
+
+    def _stop(self, start: int, n: int) -> int:
+        """Return where the slice that starts here stops: at the end of a chunk."""
+        most = EXAMPLES if self.direct else CHUNK
+        stop = start + max(min(self.length, most), self.chunk)
+        within = stop % (self.cfg.batch_size or n)
+        return min(n, stop - within % self.chunk)
+
+    def _rule(self, n: int) -> Rule:
+        """Return how a run of n examples is trained."""
+        cfg, number = self.cfg, self.net.params.dtype.type
+        integers = self.direct and self.x.dtype == np.uint8
+        return Rule(
+            examples=n,
+            batch=cfg.batch_size or n,
+            chunk=self.chunk,
+            scale=number(cfg.input_scale if integers else 1),
+            momentum=number(cfg.momentum),
+            decay=number((1 - cfg.momentum) * cfg.l2),
+            learning_rate=number(cfg.learning_rate),
+            gradient_weight=1 - cfg.momentum,
+            l2=cfg.l2,
+        )
+
+    def _examples(self, rows: Array) -> tuple[Array, Array, Array]:
+        """Return x, the rows of it that are these examples, and their labels."""
+        x, y = self.x.view(), self.y[rows].astype(np.intp)
+        if not self.direct:
+            x = as_input(self.params, x[rows], self.cfg.input_scale)
+            x, rows = np.ascontiguousarray(x, self.net.params.dtype), np.arange(len(rows))
+        x.flags.writeable = False  # as those of a file may be: one type is compiled once
+        return x, rows, y
+
+    def _train(
+        self, pool: ThreadPoolExecutor, rows: Array, n: int, start: int, losses: Array
+    ) -> None:
+        """Train on a slice of a run of n examples, in all workers at once."""
+        rule, examples = self._rule(n), self._examples(rows)
+        self.net.arrivals[0] = 0
+
+        def work(worker: int) -> None:
+            try:
+                serial_blas.limit()
+                train(self.net._replace(worker=worker), rule, *examples, start, losses)
+            finally:
+                self.net.arrivals[0] = LEFT  # so that nobody waits for one that has left
+
+        futures: list[Any] = []
+        try:
+            for worker in range(1, self.workers):
+                futures.append(pool.submit(work, worker))  # noqa: PERF401  # kept if the next fails
+            work(0)
+        finally:
+            self.net.arrivals[0] = LEFT
+        for future in futures:
+            future.result()
+
+
+class _Announcement(event.Listener):
+    """Log once that compiling has begun."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype, self.made = dtype, False
+
+    def on_start(self, _: Any) -> None:
+        """Log."""
+        if not self.made:
+            logger.info("compiling for %s, once: this takes some seconds", self.dtype)
+        self.made = True
+
+    def on_end(self, _: Any) -> None:
+        """Leave it at that."""
+
+
+def _net(widths: list[int], params: Array, velocity: Array, workers: int, examples: int) -> Net:
+    """Return a network in these vectors, and memory for workers on a chunk of so many examples."""
+    depth = len(widths) - 1
+    offsets = np.cumsum([0, 0, *(a * b for a, b in pairwise(widths)), *widths[1:]])
+    most = [-(-width // workers) for width in widths]  # columns of one worker
+    gradient = max(a * b for a, b in zip(most, widths[1:], strict=False))
+    line = 8  # numbers of 8 bytes in a line of the cache, which no two workers write
+    return Net(
+        worker=0,
+        widths=np.array(widths),
+        W_offset=offsets[: depth + 1],
+        b_offset=offsets[depth:-1],
+        a_offset=examples * np.cumsum([0, *most[:-1]]),
+        params=params,
+        velocity=velocity,
+        inputs=np.empty((workers, examples * sum(most[:-1])), params.dtype),
+        products=np.empty((2, workers, examples * max(widths[1:])), params.dtype),
+        deltas=np.empty((2, examples * max(widths[1:])), params.dtype),
+        scratch=np.empty((workers, max(examples * max(most), gradient)), params.dtype),
+        sums=np.zeros((workers, line)),
+        arrivals=np.zeros(line, np.int64),
+    )
