@@ -140,7 +140,7 @@ class InplaceEngine:
         return total
 
     def _chunk(self, part: Part, rows: Any, factor: Any, *, add: bool) -> float:
-        """Write, or add, factor times the gradient of the sum of cross-entropies; return the sum."""
+        """Write or add factor times the gradient of the sum of cross-entropies; return the sum."""
         n, depth = len(rows), len(part.a) - 1
         a, deltas = [buffer[:n] for buffer in part.a], [buffer[:n] for buffer in part.delta]
         y = self._load(part, rows, a[0])

@@ -19,16 +19,18 @@ import math
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  # the BLAS that Numba calls
+from llvmlite import ir
 from numba import njit, types
 from numba.core import event
-from numba.extending import intrinsic, overload
+from numba.core.cgutils import get_or_insert_function
+from numba.extending import lower_builtin, type_callable
 from numba.np.arrayobj import make_array
 
 from purenet.config import Config
@@ -141,6 +143,13 @@ def kept(function: Any) -> Any:
         return compiled(function)
 
 
+def machine_code(function: Any, result: Any, *arguments: Any) -> Callable[[Any], Any]:
+    """Return a decorator of a generator of LLVM instructions, the compiled form of a function."""
+    type_callable(function)(lambda _: result)
+    register: Callable[[Any], Any] = lower_builtin(function, *arguments)
+    return register
+
+
 _lock = threading.Lock()
 
 
@@ -151,13 +160,34 @@ def fetch_add(counter: Array) -> int:
         return int(counter[0]) - 1
 
 
+@machine_code(fetch_add, lambda counter: types.int64, types.Array)  # noqa: ARG005
+def generate_fetch_add(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """Generate an atomic addition."""
+    place = make_array(signature.args[0])(context, builder, args[0]).data
+    return builder.atomic_rmw("add", place, context.get_constant(types.int64, 1), "acq_rel")
+
+
 def load_acquire(counter: Array) -> int:
-    """Return a counter; what other workers wrote before they changed it is visible afterwards."""
+    """Return a counter. What other workers wrote before they changed it is visible afterwards."""
     return int(counter[0])
+
+
+@machine_code(load_acquire, lambda counter: types.int64, types.Array)  # noqa: ARG005
+def generate_load_acquire(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """Generate an atomic load."""
+    place = make_array(signature.args[0])(context, builder, args[0]).data
+    return builder.load_atomic(place, "acquire", 8)
 
 
 def pause() -> None:
     """Stall this core for some cycles, so that spinning does not slow down its other thread."""
+
+
+@machine_code(pause, lambda: types.none)
+def generate_pause(context: Any, builder: Any, *_: Any) -> Any:
+    """Generate a fence."""
+    builder.fence("seq_cst")  # LLVM has no other such instruction for all processors
+    return context.get_dummy_value()
 
 
 def give_way() -> None:
@@ -165,39 +195,13 @@ def give_way() -> None:
     time.sleep(0)
 
 
-@intrinsic
-def _fetch_add(_: Any, counter: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        place = make_array(signature.args[0])(context, builder, args[0]).data
-        return builder.atomic_rmw("add", place, context.get_constant(types.int64, 1), "acq_rel")
-
-    return types.int64(counter), generate
-
-
-@intrinsic
-def _load_acquire(_: Any, counter: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        place = make_array(signature.args[0])(context, builder, args[0]).data
-        return builder.load_atomic(place, "acquire", 8)
-
-    return types.int64(counter), generate
-
-
-@intrinsic
-def _pause(_: Any) -> Any:
-    def generate(context: Any, builder: Any, *_: Any) -> Any:
-        builder.fence("seq_cst")  # the one instruction of every processor that stalls it
-        return context.get_dummy_value()
-
-    return types.none(), generate
-
-
-_yield = types.ExternalFunction("sched_yield", types.int32()) if os.name == "posix" else _pause
-# Numba wants functions of the same arguments that return functions.
-overload(fetch_add)(lambda counter: lambda counter: _fetch_add(counter))  # noqa: ARG005, PLW0108
-overload(load_acquire)(lambda counter: lambda counter: _load_acquire(counter))  # noqa: ARG005, PLW0108
-overload(pause)(lambda: lambda: _pause())  # noqa: PLW0108
-overload(give_way)(lambda: lambda: _yield())  # noqa: PLW0108
+@machine_code(give_way, lambda: types.none)
+def generate_give_way(context: Any, builder: Any, *_: Any) -> Any:
+    """Generate a call of the operating system, where it has one."""
+    if os.name == "posix":
+        kind = ir.FunctionType(ir.IntType(32), ())
+        builder.call(get_or_insert_function(builder.module, kind, "sched_yield"), ())
+    return context.get_dummy_value()
 
 
 @compiled

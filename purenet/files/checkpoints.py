@@ -11,6 +11,7 @@ import platform
 import re
 from dataclasses import asdict
 from hashlib import blake2b
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,6 @@ import safetensors
 from numpy.typing import NDArray
 from safetensors.numpy import save as to_bytes
 
-import purenet
 from purenet.config import Config
 from purenet.files import reading
 from purenet.files.writing import write
@@ -112,7 +112,7 @@ def save(
         raise ValueError(f"fingerprint must be a text, got {fingerprint!r}")
     metadata["fingerprint"] = fingerprint
     metadata["versions"] = {
-        "purenet": purenet.__version__,
+        "purenet": version("purenet"),
         "numpy": np.__version__,
         "safetensors": safetensors.__version__,
         "python": platform.python_version(),

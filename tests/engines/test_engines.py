@@ -1,7 +1,6 @@
-"""What the engines for NumPy arrays share: they do what the pure functions say, in place."""
+"""Claims about every engine for NumPy arrays."""
 
 import tracemalloc
-from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -11,49 +10,42 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from purenet import Config, init_velocity
-from purenet.engines import compiled
-from purenet.engines import numpy as numpy_engine
+from purenet.engines import inplace, workers
 from purenet.engines.inplace import InplaceEngine
 from purenet.engines.reference import ReferenceEngine
-from purenet.engines.threads import serial_blas
 from purenet.engines.workers import WorkersEngine
 from tests.support.problems import problem
 
-ENGINES = ["numpy", "1 worker", "2 workers", "3 workers", "interpreted", "3 interpreted"]
-Patch = Callable[[pytest.MonkeyPatch, str, int], Any]
-
-
-class Threads:
-    """BLAS of one thread, as if it had had so many before."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def __enter__(self) -> int:
-        serial_blas.__enter__()
-        return self.number
-
-    def __exit__(self, *_: object) -> None:
-        serial_blas.__exit__()
-
-    def limit(self) -> None:
-        """Limit in this thread."""
-        serial_blas.limit()
+ENGINES = [
+    "inplace",
+    "3 inplace",
+    "1 worker",
+    "2 workers",
+    "5 workers",
+    "interpreted",
+    "3 interpreted",
+]
 
 
 def chosen(patch: pytest.MonkeyPatch, name: str, chunk: int = 1024) -> Any:
-    """Return the class of an engine, set up for threads, for Python alone, and for a chunk."""
-    for module in (numpy_engine, compiled):
+    """Return the class of an engine that uses so many threads and chunks of so many examples.
+
+    "interpreted" has Python run what Numba compiles otherwise.
+    """
+    threads = int(name[0]) if name[0].isdigit() else 1
+    for module in (inplace, workers):
         patch.setattr(module, "CHUNK", chunk)
-    if name == "numpy":
+        patch.setattr(module, "processors", lambda: threads)
+    if name.endswith("inplace"):
+        patch.setattr(inplace, "WORK_PER_THREAD", 1)
         return InplaceEngine
-    patch.setattr(compiled, "WORTH", 1)
-    patch.setattr(compiled, "serial_blas", Threads(int(name[0]) if name[0].isdigit() else 1))
+    patch.setattr(workers, "WORK_PER_WORKER", 1)
+    patch.setattr(workers, "UNITS_PER_WORKER", 1 / 8)  # so that some workers own nothing
     if name.endswith("interpreted") or getattr(numba.config, "DISABLE_JIT", False):
-        patch.setattr(compiled, "SPINS", 1)
-        for each, function in vars(compiled).items():
+        patch.setattr(workers, "SPINS", 1)
+        for attribute, function in vars(workers).items():
             if hasattr(function, "py_func"):
-                patch.setattr(compiled, each, function.py_func)
+                patch.setattr(workers, attribute, function.py_func)
     return WorkersEngine
 
 
@@ -87,7 +79,7 @@ def test_engines_compute_what_the_pure_functions_say(
     shuffle: bool,  # noqa: FBT001
     seed: int,
 ) -> None:
-    """Two epochs in buffers equal two epochs of `backward` and `momentum_step`, up to rounding."""
+    """Two epochs of an engine are two epochs of `backward` and `momentum_step`, up to rounding."""
     params, x, y = problem(*sizes, n=n, seed=seed, dtype=dtype)
     if np.dtype(x_dtype).kind != "f":
         x = np.abs(10 * x)
@@ -101,7 +93,7 @@ def test_engines_compute_what_the_pure_functions_say(
     velocity = init_velocity(params)
     rows: Any = np.random.default_rng(seed).permutation(n) if shuffle else range(n)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiled, "SECONDS", seconds)
+        patch.setattr(workers, "SECONDS", seconds)
         fast = chosen(patch, engine, chunk)(params, velocity, x, y, cfg)
         losses = fast.run(rows) + fast.run(rows)
     pure = ReferenceEngine(params, velocity, x, y, cfg)
@@ -122,7 +114,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> A
 
 
 def test_snapshot_is_not_written_by_later_steps(engine: Any) -> None:
-    """What was handed out stays as it was, and belongs to nobody else."""
+    """The arrays of a snapshot keep their values while the engine goes on."""
     params, x, y = problem(4, 3, 2)
     it = engine(params, init_velocity(params), x, y, Config())
     it.run(range(7))
@@ -134,7 +126,7 @@ def test_snapshot_is_not_written_by_later_steps(engine: Any) -> None:
 
 
 def test_order_of_the_dictionary_changes_no_bit(engine: Any) -> None:
-    """Losses, with the penalty, are the same from a file, which has one order."""
+    """Equal parameters give equal bits, whatever the order of their dictionary."""
     params, x, y = problem(40, 30, 20, n=50, dtype=np.float32)
     other = dict(reversed(params.items()))
     runs = [
@@ -146,7 +138,7 @@ def test_order_of_the_dictionary_changes_no_bit(engine: Any) -> None:
 
 @pytest.mark.parametrize("rows", [range(50), np.random.default_rng(0).permutation(50)])
 def test_layout_of_the_data_changes_no_bit(engine: Any, rows: Any) -> None:
-    """Columns that lie together, and every other column of an array, give what copies give."""
+    """Data in column order, or with gaps between columns, give the bits of contiguous copies."""
     params, x, y = problem(6, 4, 3, n=50)
     cfg = Config(batch_size=7)
     wide = np.repeat(x, 2, axis=1)
@@ -159,7 +151,7 @@ def test_layout_of_the_data_changes_no_bit(engine: Any, rows: Any) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_large_logits_do_not_overflow(engine: Any, dtype: Any) -> None:
-    """±10⁴ give the loss that the logarithm of a sum of exponentials has."""
+    """Logits of ±10⁴ give the exact loss."""
     params = {"W1": np.array([[1e4, -1e4]], dtype), "b1": np.zeros(2, dtype)}
     x, y = np.array([[1], [-1], [0]], dtype), np.array([0, 0, 0])
     cfg = Config(l2=0, learning_rate=0)
@@ -174,8 +166,8 @@ def test_large_logits_do_not_overflow(engine: Any, dtype: Any) -> None:
 def test_what_is_not_finite_is_seen_before_the_step(
     engine: Any, place: str, value: float, batch_size: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loss is not finite, no later batch is met, and the parameters are not written."""
-    for module in (numpy_engine, compiled):
+    """A loss that is not finite is the last one, and the parameters stay as they were."""
+    for module in (inplace, workers):
         monkeypatch.setattr(module, "CHUNK", 2)
     params, x, y = problem(3, 4, 3, n=7)
     params[place].flat[-1] = value
@@ -188,13 +180,13 @@ def test_what_is_not_finite_is_seen_before_the_step(
 
 
 @pytest.mark.parametrize("batch_size", [16, 4096, None])
-@pytest.mark.parametrize("name", ["numpy", "1 worker", "2 workers"])
+@pytest.mark.parametrize("name", ["inplace", "2 inplace", "1 worker", "2 workers"])
 def test_a_step_allocates_next_to_nothing(
     monkeypatch: pytest.MonkeyPatch, batch_size: int | None, name: str
 ) -> None:
-    """After the first epoch, memory in use never grows by more than some small arrays."""
+    """After the first epoch, a step allocates only some small arrays."""
     params, x, y = problem(200, 100, 10, n=5000, dtype=np.float32)
-    engine = chosen(monkeypatch, name)
+    engine, threads = chosen(monkeypatch, name), 2 if name == "2 inplace" else 1
     it = engine(params, init_velocity(params), x, y, Config(batch_size=batch_size))
     orders: list[Any] = [range(5000), np.random.default_rng(0).permutation(5000)]
     for order in orders:
@@ -203,30 +195,33 @@ def test_a_step_allocates_next_to_nothing(
         it.run(order)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert peak < 300_000  # a chunk of x takes 819,200 bytes; masks of a chunk take 102,400
+        # a chunk of x takes 819,200 bytes; masks of a chunk take 102,400, for each thread
+        assert peak < 100_000 + 200_000 * threads
 
 
 @pytest.mark.parametrize(
     ("name", "batch_size", "numbers"),
     [
         # velocity, gradient, parameters and scratch; raw examples, activations and deltas
-        ("numpy", 16, 4 * 21_110 + 16 * (200 + 310 + 100)),
-        ("numpy", 4096, 4 * 21_110 + 1024 * (200 + 310 + 100)),
-        ("numpy", None, 4 * 21_110 + 1024 * (200 + 310 + 100)),
+        ("inplace", 16, 4 * 21_110 + 16 * (200 + 310 + 100)),
+        ("inplace", 4096, 4 * 21_110 + 1024 * (200 + 310 + 100)),
+        ("inplace", None, 4 * 21_110 + 1024 * (200 + 310 + 100)),
+        # the same with a gradient, scratch and buffers for each of three threads
+        ("3 inplace", None, 8 * 21_110 + 3 * 1024 * (200 + 310 + 100)),
         # velocity, parameters and the gradient of a layer; inputs, and 100 columns as the products
         # of one or two workers and as δ, two of each
         ("1 worker", 16, 2 * 21_110 + 20_000 + 16 * (300 + 4 * 100)),
         ("2 workers", 16, 2 * 21_110 + 20_000 + 16 * (300 + 6 * 100)),
-        # each worker has a chunk, a gradient and the sum of gradients
-        ("1 worker", None, 3 * 21_110 + 1000 * (300 + 4 * 100 + 200)),
-        ("2 workers", 4096, 4 * 21_110 + 2 * 1024 * (300 + 4 * 100 + 200)),
-        ("2 workers", None, 4 * 21_110 + 2 * 834 * (300 + 4 * 100 + 200)),
+        # scratch for 200 columns of a chunk
+        ("1 worker", None, 2 * 21_110 + 1000 * (300 + 4 * 100 + 200)),
+        ("2 workers", 4096, 2 * 21_110 + 1024 * (300 + 6 * 100 + 200)),
+        ("2 workers", None, 2 * 21_110 + 1000 * (300 + 6 * 100 + 200)),
     ],
 )
 def test_memory_is_some_vectors_of_parameters_and_chunks(
     monkeypatch: pytest.MonkeyPatch, name: str, batch_size: int | None, numbers: int
 ) -> None:
-    """The data, of 5,000 examples, are not copied."""
+    """An engine's buffers have the size that the table derives. The data are not copied."""
     engine = chosen(monkeypatch, name)
     params, x, y = problem(200, 100, 10, n=5000, dtype=np.float32)
     tracemalloc.start()

@@ -1,9 +1,11 @@
-"""Threads of our own, while BLAS has one for each."""
+"""Claims about Python threads that each use one thread of BLAS."""
 
+import os
 import threading
 import time
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from purenet.engines import threads
-from purenet.engines.threads import OneThreadEach, each
+from purenet.engines.threads import SerialBlas, map_in_threads, processors
 
 POOLS = ThreadpoolController().select(user_api="blas")
 
@@ -29,8 +31,8 @@ def two() -> Iterator[None]:
 
 
 def test_blas_has_one_thread_until_the_last_has_left() -> None:
-    """Those who come later are told what the first found; all is put back."""
-    it = OneThreadEach()
+    """Every thread that enters is told the number before the limit; the last one restores it."""
+    it = SerialBlas()
     with it as first:
         assert set(numbers()) == {1}
         with it as second:
@@ -41,8 +43,8 @@ def test_blas_has_one_thread_until_the_last_has_left() -> None:
 
 
 def test_threads_that_come_and_go_leave_all_as_it_was() -> None:
-    """Whoever is inside finds one thread, and is told of two."""
-    it, wrong = OneThreadEach(), []
+    """Four threads that enter and leave see one BLAS thread inside, and two are restored."""
+    it, wrong = SerialBlas(), []
 
     def visit() -> None:
         for _ in range(200):
@@ -60,8 +62,8 @@ def test_threads_that_come_and_go_leave_all_as_it_was() -> None:
 
 
 def test_a_thread_limits_blas_inside_of_a_limit_of_another() -> None:
-    """Whoever may set numbers of threads by threadpoolctl, whose word is the first's alone."""
-    it, seen = OneThreadEach(), []
+    """The limit works in a thread even if another thread holds a limit of threadpoolctl."""
+    it, seen = SerialBlas(), []
 
     def visit() -> None:
         with it:
@@ -76,8 +78,8 @@ def test_a_thread_limits_blas_inside_of_a_limit_of_another() -> None:
 
 
 def test_what_others_set_meanwhile_stays_theirs() -> None:
-    """A limit that ends while somebody is inside puts back what it found, and that is kept."""
-    it = OneThreadEach()
+    """A limit of threadpoolctl that ends meanwhile restores its own number, which is kept."""
+    it = SerialBlas()
     limit = threadpool_limits(1, user_api="blas")
     with it as before:
         limit.restore_original_limits()
@@ -87,14 +89,14 @@ def test_what_others_set_meanwhile_stays_theirs() -> None:
 
 
 def test_threadpoolctl_can_limit_in_any_thread_afterwards() -> None:
-    """Whoever was inside does not stay the one whose word counts."""
+    """threadpoolctl obeys any thread after the last one has left."""
     seen = []
 
     def visit() -> None:
         with threadpool_limits(1, user_api="blas"):
             seen.append(numbers())
 
-    with OneThreadEach():
+    with SerialBlas():
         pass
     visitor = threading.Thread(target=visit)
     visitor.start()
@@ -104,15 +106,15 @@ def test_threadpoolctl_can_limit_in_any_thread_afterwards() -> None:
 
 
 def test_the_child_of_a_fork_has_all_threads() -> None:
-    """Nobody is inside there, and a lock that was held will not be opened."""
-    it = OneThreadEach()
+    """In the child of a fork no thread is inside, and the lock is free."""
+    it = SerialBlas()
     it.__enter__()
     it.__enter__()
-    it.leave_parent()
+    it.reset_in_child()
     assert set(numbers()) == {2}
     with it as before:
         assert before == 2
-    OneThreadEach().leave_parent()
+    SerialBlas().reset_in_child()
     assert set(numbers()) == {2}
 
 
@@ -128,8 +130,8 @@ class OfEachThread(threading.local):
 
 
 def test_limits_of_a_thread_are_set_in_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that work, those that enter, and all have theirs again that leave."""
-    it, blas, seen = OneThreadEach(), OfEachThread(), []
+    """Where a BLAS has a limit for each thread, each thread that enters is limited and restored."""
+    it, blas, seen = SerialBlas(), OfEachThread(), []
     monkeypatch.setattr(it, "pools", [blas])
     monkeypatch.setattr(threads, "serial_blas", it)
 
@@ -139,7 +141,7 @@ def test_limits_of_a_thread_are_set_in_each(monkeypatch: pytest.MonkeyPatch) -> 
         seen.append(blas.num_threads)
 
     with it:
-        assert each(lambda _: blas.num_threads, range(5)) == [1] * 5
+        assert map_in_threads(lambda _: blas.num_threads, range(5)) == [1] * 5
         visitor = threading.Thread(target=visit)
         visitor.start()
         visitor.join()
@@ -149,22 +151,22 @@ def test_limits_of_a_thread_are_set_in_each(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("items", [[], [1], range(20)])
 @pytest.mark.parametrize("number", [1, 2])
-def test_each_returns_results_in_order(items: Any, number: int) -> None:
-    """However many there are."""
+def test_map_in_threads_returns_results_in_order(items: Any, number: int) -> None:
+    """The results have the order of the items, whatever their number."""
     with threadpool_limits(number, user_api="blas"):
-        assert each(lambda item: item**2, items) == [item**2 for item in items]
+        assert map_in_threads(lambda item: item**2, items) == [item**2 for item in items]
 
 
-def test_each_is_in_the_context_of_its_caller() -> None:
-    """NumPy warns, or not, as it was told outside."""
+def test_map_in_threads_is_in_the_context_of_its_caller() -> None:
+    """NumPy's error state of the caller holds in the threads."""
     zeros = np.zeros(3)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         warnings.simplefilter("error")
-        assert np.isnan(each(lambda i: zeros[i] / zeros[i], range(3))).all()
+        assert np.isnan(map_in_threads(lambda i: zeros[i] / zeros[i], range(3))).all()
 
 
-def test_each_raises_the_first_error_and_begins_no_more() -> None:
-    """As a loop does; of a thousand items, most have not begun by then."""
+def test_map_in_threads_raises_the_first_error_and_begins_no_more() -> None:
+    """The first error is raised, and most of the later items are never begun."""
     begun = []
 
     def third_fails(i: int) -> int:
@@ -173,5 +175,53 @@ def test_each_raises_the_first_error_and_begins_no_more() -> None:
         return 1 // (2 - i)
 
     with pytest.raises(ZeroDivisionError):
-        each(third_fails, range(1000))
+        map_in_threads(third_fails, range(1000))
     assert len(begun) < 500
+
+
+@pytest.mark.parametrize(
+    ("quota", "bound_to", "blas", "expected"),
+    [
+        ("max 100000", 8, 4, 4),
+        ("max 100000", 2, 4, 2),
+        ("300000 100000", 8, 4, 3),
+        ("250000 100000", 8, 4, 2),
+        ("50000 100000", 8, 4, 1),
+        (None, 8, 4, 4),
+    ],
+)
+def test_processors_are_those_that_the_process_may_use(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    quota: str | None,
+    bound_to: int,
+    blas: int,
+    expected: int,
+) -> None:
+    """The quota of a container, the affinity of the process and the setting of BLAS all count."""
+    if quota:
+        (tmp_path / "cpu.max").write_text(quota + "\n")
+    monkeypatch.setattr(threads, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(bound_to), raising=False)
+    with threadpool_limits(blas, user_api="blas"):
+        assert processors() == expected
+
+
+@pytest.mark.parametrize(("count", "expected"), [(8, 2), (1, 1), (None, 1)])
+def test_processors_without_affinity_are_those_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, count: int | None, expected: int
+) -> None:
+    """On macOS and Windows a process cannot ask which processors it is bound to."""
+    monkeypatch.setattr(threads, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: count)
+    assert processors() == expected
+
+
+def test_libraries_that_are_loaded_later_are_found_inside_a_limit() -> None:
+    """What BLAS was set to before is not forgotten when libraries are looked for again."""
+    it = SerialBlas()
+    with it:
+        it.find_libraries()
+        assert set(numbers()) == {1}
+    assert set(numbers()) == {2}

@@ -1,6 +1,7 @@
-"""The compiled engine alone: its workers, and what they do with bits and interruptions."""
+"""Claims about the compiled workers: bits, interruptions, and how many there are."""
 
 import itertools
+import re
 import sys
 import threading
 from typing import Any
@@ -11,12 +12,12 @@ from numba import njit
 from threadpoolctl import threadpool_limits
 
 from purenet import Config, engines, init, init_velocity, training
-from purenet.engines import compiled
+from purenet.engines import workers
 from purenet.engines.inplace import InplaceEngine
 from purenet.engines.threads import serial_blas
 from purenet.engines.workers import WorkersEngine
 from purenet.files import datasets
-from tests.engines.test_engines import Threads, chosen
+from tests.engines.test_engines import chosen
 from tests.support.problems import problem
 
 
@@ -27,17 +28,17 @@ def bits(engine: Any, rows: Any, cuts: Any = ()) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("batch_size", [5, 50])
-@pytest.mark.parametrize("name", ["1 worker", "2 workers", "4 workers"])
+@pytest.mark.parametrize("name", ["1 worker", "2 workers", "8 workers"])
 def test_runs_are_one_in_every_bit_however_they_are_cut(
     monkeypatch: pytest.MonkeyPatch, name: str, batch_size: int
 ) -> None:
-    """Workers meet in any order, runs are cut at any batch, and slices at any chunk."""
+    """Bits depend neither on how a run is cut nor on the order in which workers arrive."""
     engine = chosen(monkeypatch, name, chunk=10)
     params, x, y = problem(20, 15, 10, 5, n=352, dtype=np.float32)
     rows, cfg = np.random.default_rng(0).permutation(352), Config(batch_size=batch_size)
 
     def run(seconds: float, *cuts: int) -> Any:
-        monkeypatch.setattr(compiled, "SECONDS", seconds)
+        monkeypatch.setattr(workers, "SECONDS", seconds)
         return bits(engine(params, init_velocity(params), x, y, cfg), rows, cuts)
 
     expected = run(1e9)
@@ -46,33 +47,48 @@ def test_runs_are_one_in_every_bit_however_they_are_cut(
     assert run(0) == expected
 
 
-def test_workers_own_weights_of_a_network_that_is_worth_them() -> None:
-    """As many as BLAS has threads, but one for a small network."""
-    for sizes, most in (([784, 200, 10], 64), ([20, 10], 1)):
-        params, x, y = problem(*sizes, n=200, dtype=np.float32)
-        with serial_blas as threads:
-            pass
-        engine = WorkersEngine(params, init_velocity(params), x, y, Config())
-        assert len(engine.net.arrived) == min(threads, most)
+@pytest.mark.parametrize(
+    ("sizes", "batch_size", "available", "expected"),
+    [
+        ([784, 200, 50, 10], 128, 2, 2),
+        ([784, 200, 50, 10], 128, 64, 3),  # layers of 50 units feed three workers
+        ([784, 500, 500, 10], 128, 64, 31),  # and those of 500 units, 31
+        ([784, 500, 8, 10], 128, 64, 1),
+        ([64, 64, 10], 64, 64, 1),  # too little work
+        ([64, 64, 10], None, 4, 4),
+    ],
+)
+def test_number_of_workers_follows_work_width_and_processors(
+    monkeypatch: pytest.MonkeyPatch,
+    sizes: list[int],
+    batch_size: int | None,
+    available: int,
+    expected: int,
+) -> None:
+    """There are as many workers as processors, unless the work or a layer is too small."""
+    monkeypatch.setattr(workers, "processors", lambda: available)
+    params, x, y = problem(*sizes, n=1000, dtype=np.float32)
+    engine = WorkersEngine(params, init_velocity(params), x, y, Config(batch_size=batch_size))
+    assert engine.workers == expected
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of Python, if it interprets
 @pytest.mark.parametrize("who", [0, 1])
-@pytest.mark.parametrize(("function", "batch_size"), [("together", 10), ("apart", None)])
+@pytest.mark.parametrize("batch_size", [10, None])
 def test_nobody_waits_for_a_worker_that_has_left(
-    monkeypatch: pytest.MonkeyPatch, who: int, function: str, batch_size: int | None
+    monkeypatch: pytest.MonkeyPatch, who: int, batch_size: int | None
 ) -> None:
-    """An exception, as Ctrl-C in the main thread, is raised, and no thread is left behind."""
+    """An exception in one worker is raised, and leaves no thread behind."""
     engine = chosen(monkeypatch, "2 workers", chunk=10)
     params, x, y = problem(40, 30, 20, n=100, dtype=np.float32)
-    real = getattr(compiled, function)
+    real = workers.train
 
     def leaving(net: Any, *args: Any) -> None:
-        if net.h == who:
+        if net.worker == who and len(args[2]):  # not when it compiles
             raise KeyboardInterrupt
         real(net, *args)
 
-    monkeypatch.setattr(compiled, function, leaving)
+    monkeypatch.setattr(workers, "train", leaving)
     threads = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         engine(params, init_velocity(params), x, y, Config(batch_size=batch_size)).run(range(100))
@@ -88,7 +104,7 @@ def refuse(*_: Any) -> None:
 def test_a_thread_that_cannot_start_is_an_error(
     monkeypatch: pytest.MonkeyPatch, batch_size: int | None
 ) -> None:
-    """Those that have started do not wait for it."""
+    """If a thread cannot start, the others stop and the error is raised."""
     engine = chosen(monkeypatch, "3 workers", chunk=10)
     params, x, y = problem(40, 30, 20, n=100, dtype=np.float32)
     it = engine(params, init_velocity(params), x, y, Config(batch_size=batch_size))
@@ -101,27 +117,28 @@ def test_a_thread_that_cannot_start_is_an_error(
 
 
 def test_a_limit_that_cannot_be_set_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for the threads that it stopped."""
+    """If BLAS cannot be limited, no worker waits for the ones that stopped."""
     engine = chosen(monkeypatch, "2 workers")
     params, x, y = problem(40, 30, 20, n=100, dtype=np.float32)
     it = engine(params, init_velocity(params), x, y, Config())
-    monkeypatch.setattr(Threads, "limit", refuse)
+    monkeypatch.setattr(serial_blas, "limit", refuse)
     with pytest.raises(RuntimeError, match="refused"):
         it.run(range(100))
 
 
 def test_blas_has_one_thread_in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And afterwards those that it had."""
-    pools, seen, together = serial_blas.pools, [], compiled.together
+    """BLAS has one thread while the engine runs, and as many as before afterwards."""
+    pools, seen, train = serial_blas.pools, [], workers.train
 
     def looking(*args: Any) -> None:
         seen.append({pool.num_threads for pool in pools})
-        together(*args)
+        train(*args)
 
-    monkeypatch.setattr(compiled, "together", looking)
     params, x, y = problem(4, 3, 2)
+    engine = WorkersEngine(params, init_velocity(params), x, y, Config())
+    monkeypatch.setattr(workers, "train", looking)
     with threadpool_limits(2, user_api="blas"):
-        WorkersEngine(params, init_velocity(params), x, y, Config()).run(range(7))
+        engine.run(range(7))
         assert {pool.num_threads for pool in pools} == {2}
     assert seen == [{1}]
 
@@ -129,70 +146,88 @@ def test_blas_has_one_thread_in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16])
 @pytest.mark.parametrize("length", [0, 20, 40, 70, 1000])
 @pytest.mark.parametrize(("batch_size", "n"), [(7, 100), (35, 100), (None, 100), (61, 200)])
-def test_slices_are_whole_batches_or_have_a_chunk_for_each_worker(
+def test_slices_of_a_run_end_where_chunks_end(
     monkeypatch: pytest.MonkeyPatch, dtype: Any, length: int, batch_size: int | None, n: int
 ) -> None:
-    """Until the batch ends; and they cover the run."""
+    """Slices cover a run, and each ends at the end of a chunk of its batch."""
     engine = chosen(monkeypatch, "3 workers", chunk=10)
     params, x, y = problem(4, 3, 2, n=n)
-    x = abs(x).astype(dtype)
-    it = engine(params, init_velocity(params), x, y, Config(batch_size=batch_size))
+    it = engine(
+        params, init_velocity(params), abs(x).astype(dtype), y, Config(batch_size=batch_size)
+    )
     it.length, start, batch = length, 0, batch_size or n
     while start < n:
         stop = it._stop(start, n)
         assert start < stop <= n
-        whole = (stop % batch == 0 or stop == n) and (start % batch == 0 or stop - start < batch)
-        assert whole or (stop - start) % (3 * it.chunk) == 0
-        assert whole or stop // batch == start // batch
+        assert stop == n or stop % batch % it.chunk == 0
         start = stop
 
 
 def test_quick_runs_may_be_many() -> None:
-    """The length of slices, which grows as long as they are quick, stays bounded."""
+    """The length of slices grows while they are quick, and stays bounded."""
     params, x, y = problem(4, 3, 2)
     it = WorkersEngine(params, init_velocity(params), x, y, Config())
     for _ in range(500):
         it.run(range(7))
-    assert it.length <= 8 * compiled.EXAMPLES
+    assert it.length <= 8 * workers.EXAMPLES
 
 
 def test_training_goes_by_the_fastest_engine_for_the_arrays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The extra decides, and the dtype; there is no option."""
-    assert training._engine(np.zeros(1, np.float32)) is WorkersEngine
-    assert training._engine(np.zeros(1, np.float64)) is WorkersEngine
+    """The dtype and the installed extra choose the engine."""
+    assert training.engine_class(np.zeros(1, np.float32)) is WorkersEngine
+    assert training.engine_class(np.zeros(1, np.float64)) is WorkersEngine
     for dtype in (np.float16, np.longdouble, ">f4"):
-        assert training._engine(np.zeros(1, dtype)) is InplaceEngine
-    monkeypatch.delattr(engines, "compiled")
+        assert training.engine_class(np.zeros(1, dtype)) is InplaceEngine
+    monkeypatch.delattr(engines, "workers")
     monkeypatch.setitem(sys.modules, "purenet.engines.workers", None)
-    assert training._engine(np.zeros(1, np.float32)) is InplaceEngine
+    assert training.engine_class(np.zeros(1, np.float32)) is InplaceEngine
 
 
-def test_workers_see_what_others_wrote() -> None:
-    """A wait is compiled to fences, which no load or store passes, and lets other threads run."""
+def test_waits_are_compiled_to_atomic_instructions() -> None:
+    """Arriving is one atomic addition, and looking is a load that no later load passes."""
 
-    def both() -> None:
-        compiled.fence()
-        compiled.give_way()
+    def all_four(counter: Any) -> Any:
+        workers.pause()
+        workers.give_way()
+        return workers.fetch_add(counter) + workers.load_acquire(counter)
 
-    meet: Any = njit(both)
-    meet()
-    (code,) = meet.inspect_llvm().values()
+    compiled: Any = njit(all_four)
+    counter = np.array([5])
+    assert compiled(counter) == all_four(np.array([5])) == 5 + 6
+    assert counter == [6]
+    (code,) = compiled.inspect_llvm().values()
+    assert re.search("atomicrmw add .* acq_rel", code)
+    assert re.search("load atomic .* acquire", code)
     assert "fence seq_cst" in code
     assert "sched_yield" in code
 
 
+def test_compiling_is_announced_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An engine that has to compile says so, before it trains; the next one does not."""
+    if not hasattr(workers.train, "py_func"):
+        return  # Python interprets
+    monkeypatch.setattr(workers, "train", njit(workers.train.py_func))
+    params, x, y = problem(4, 3, 2, dtype=np.float64)
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            WorkersEngine(params, init_velocity(params), x, y, Config())
+    assert caplog.messages == ["compiling for float64, once: this takes some seconds"]
+
+
 def test_functions_are_compiled_where_nothing_can_be_cached() -> None:
-    """A function without a file has no place for a cache."""
+    """A function without a source file is compiled, and kept in memory only."""
     names: dict[str, Any] = {}
     exec("def twice(x):\n    return 2 * x", names)
-    assert compiled.kept(names["twice"])(2) == 4
+    assert workers.kept(names["twice"])(2) == 4
 
 
 @pytest.mark.parametrize("batch_size", [128, None])
 def test_threads_train_as_the_pure_functions_on_images(batch_size: int | None) -> None:
-    """Ten steps on MNIST, with the threads that there are, differ by rounding from one worker's."""
+    """On MNIST the workers differ from the NumPy engine by rounding."""
     (x, y), _ = datasets.mnist()
     x, y = x[:3000], y[:3000]
     params, cfg = init([784, 200, 50, 10], dtype=np.float64), Config(batch_size=batch_size)
