@@ -4,7 +4,7 @@ The functions are written against the Python array API standard, as those of `pu
 They need memory for the logits and for the activations of one chunk.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, is_numpy_array
 
@@ -12,9 +12,9 @@ from purenet.engines import CHUNK, as_input
 from purenet.engines.threads import map_in_threads
 from purenet.network import forward, log_softmax, loss_and_delta
 from purenet.params import (
+    A,
     Array,
     Data,
-    Params,
     check_data,
     check_example_shape,
     check_labels,
@@ -48,7 +48,7 @@ class Evaluation(NamedTuple):
     accuracy: float
 
 
-def predict_proba(params: Params, x: Array, *, input_scale: float | None = None) -> Array:
+def predict_proba(params: dict[str, A], x: Array, *, input_scale: float | None = None) -> A:
     """Compute the probabilities softmax(z_L).
 
     Parameters
@@ -81,7 +81,7 @@ def predict_proba(params: Params, x: Array, *, input_scale: float | None = None)
     return array_namespace(z).exp(log_softmax(z))
 
 
-def predict(params: Params, x: Array, *, input_scale: float | None = None) -> Array:
+def predict(params: dict[str, A], x: Array, *, input_scale: float | None = None) -> A:
     """Choose the most probable class of each example: argmax_j z_L,ij.
 
     Parameters
@@ -113,7 +113,7 @@ def predict(params: Params, x: Array, *, input_scale: float | None = None) -> Ar
     return array_namespace(z).argmax(z, axis=1)
 
 
-def accuracy(params: Params, x: Array, y: Array, *, input_scale: float | None = None) -> Array:
+def accuracy(params: dict[str, A], x: Array, y: Array, *, input_scale: float | None = None) -> A:
     """Compute the fraction of examples whose predicted class is their label.
 
     Parameters
@@ -149,7 +149,7 @@ def accuracy(params: Params, x: Array, y: Array, *, input_scale: float | None = 
 
 
 def evaluate(
-    params: Params, data: Data, *, l2: float = 0.0, input_scale: float | None = None
+    params: dict[str, A], data: Data, *, l2: float = 0.0, input_scale: float | None = None
 ) -> Evaluation:
     """Compute `loss` and `accuracy` on data of any size.
 
@@ -184,20 +184,20 @@ def evaluate(
     return evaluate_logits(params, logits(params, x, input_scale=input_scale), y, l2=l2)
 
 
-def evaluate_logits(params: Params, z: Array, y: Array, *, l2: float) -> Evaluation:
+def evaluate_logits(params: dict[str, A], z: A, y: Array, *, l2: float) -> Evaluation:
     """Compute what `evaluate` returns from the logits z of the data."""
-    value, _ = loss_and_delta(params, z, y, check_number("l2", l2))
+    value: Any = loss_and_delta(params, z, y, check_number("l2", l2))[0]
     hits = array_namespace(z).count_nonzero(_hits(z, y))
     return Evaluation(float(value), float(hits) / z.shape[0])
 
 
-def logits(params: Params, x: Array, *, input_scale: float | None = None) -> Array:
+def logits(params: dict[str, A], x: Array, *, input_scale: float | None = None) -> A:
     """Compute the logits of data of any size. Integer x is scaled as in training."""
     xp = check_params(params)
     check_example_shape(params, x)
     n = x.shape[0]
 
-    def of_chunk(start: int) -> Array:
+    def of_chunk(start: int) -> A:
         rows = x[start : min(start + CHUNK, n), ...]
         return forward(params, as_input(params, rows, input_scale))
 
@@ -205,5 +205,5 @@ def logits(params: Params, x: Array, *, input_scale: float | None = None) -> Arr
     return xp.concat(list(map_chunks(of_chunk, range(0, n, CHUNK))))
 
 
-def _hits(z: Array, y: Array) -> Array:
+def _hits(z: A, y: Array) -> A:
     return array_namespace(z).argmax(z, axis=1) == y

@@ -14,6 +14,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from purenet.params import (
+    A,
     Array,
     Params,
     check_examples,
@@ -78,7 +79,7 @@ def init(
     return params
 
 
-def forward(params: Params, x: Array) -> Array:
+def forward(params: dict[str, A], x: Array) -> A:
     """Compute the logits z_L: z_k = a_{k-1} W_k + b_k, a_k = max(z_k, 0), a_0 = x.
 
     Parameters
@@ -107,7 +108,7 @@ def forward(params: Params, x: Array) -> Array:
     return _activations(params, x)[-1]
 
 
-def _activations(params: Params, x: Array) -> list[Array]:
+def _activations(params: dict[str, A], x: Array) -> list[A]:
     """Return [a_0, a_1, ..., a_{L-1}, z_L]: the input of each layer, then the logits."""
     check_params(params)
     *hidden, (W_L, b_L) = layers(params)
@@ -118,7 +119,7 @@ def _activations(params: Params, x: Array) -> list[Array]:
     return [*a, a[-1] @ W_L + b_L]  # no ReLU after the last layer
 
 
-def _positive(z: Array) -> Array:
+def _positive(z: A) -> A:
     """Return [z > 0] as numbers.
 
     A product with them has no branches and keeps NaN. Automatic differentiation of the product
@@ -127,7 +128,7 @@ def _positive(z: Array) -> Array:
     return array_namespace(z).astype(z > 0, z.dtype)
 
 
-def loss(params: Params, x: Array, y: Array, *, l2: float = 0.0) -> Array:
+def loss(params: dict[str, A], x: Array, y: Array, *, l2: float = 0.0) -> A:
     """Compute the objective J = -(1/n) Σ_i log softmax(z_L,i)[y_i] + ½ l2 Σ_k ‖W_k‖².
 
     Parameters
@@ -164,14 +165,14 @@ def loss(params: Params, x: Array, y: Array, *, l2: float = 0.0) -> Array:
     return loss_and_delta(params, forward(params, x), y, check_number("l2", l2))[0]
 
 
-def log_softmax(z: Array) -> Array:
+def log_softmax(z: A) -> A:
     """Return z - m - log Σ_j exp(z_j - m) with m = max_j z_j, so that no exponential overflows."""
     xp = array_namespace(z)
     z = z - xp.max(z, axis=1, keepdims=True)
     return z - xp.log(xp.sum(xp.exp(z), axis=1, keepdims=True))
 
 
-def loss_and_delta(params: Params, logits: Array, y: Array, l2: float) -> tuple[Array, Array]:
+def loss_and_delta(params: dict[str, A], logits: A, y: Array, l2: float) -> tuple[A, A]:
     """Return J and δ_L = ∂J/∂z_L = (p - t) / n, with p = softmax(z_L) and t the one-hot labels."""
     xp = array_namespace(logits)
     n, classes = logits.shape
@@ -186,7 +187,9 @@ def loss_and_delta(params: Params, logits: Array, y: Array, l2: float) -> tuple[
     return value, (xp.exp(log_p) - xp.astype(t, log_p.dtype)) / n
 
 
-def backward(params: Params, x: Array, y: Array, *, l2: float = 0.0) -> tuple[Array, Params]:
+def backward(
+    params: dict[str, A], x: Array, y: Array, *, l2: float = 0.0
+) -> tuple[A, dict[str, A]]:
     """Compute the loss and its gradient by the chain rule: ``value_and_grad(loss)``, by hand.
 
     With δ_k = ∂J/∂z_k and t the one-hot labels: δ_L = (softmax(z_L) - t) / n,

@@ -2,12 +2,12 @@
 
 from array_api_compat import array_namespace
 
-from purenet.params import Params, check_matching, check_number
+from purenet.params import A, check_matching, check_number
 
 __all__ = ["init_velocity", "momentum_step"]
 
 
-def init_velocity(params: Params) -> Params:
+def init_velocity(params: dict[str, A]) -> dict[str, A]:
     """Return the velocity before the first step: v = 0, with the keys, shapes and dtypes of params.
 
     Parameters
@@ -30,8 +30,13 @@ def init_velocity(params: Params) -> Params:
 
 
 def momentum_step(
-    params: Params, velocity: Params, grads: Params, *, learning_rate: float, momentum: float
-) -> tuple[Params, Params]:
+    params: dict[str, A],
+    velocity: dict[str, A],
+    grads: dict[str, A],
+    *,
+    learning_rate: float,
+    momentum: float,
+) -> tuple[dict[str, A], dict[str, A]]:
     """Take one step: v ← β v + (1 - β) g, then p ← p - η v. β = 0 is plain gradient descent.
 
     The velocity is a moving average of gradients, so η means the same for every β. Heavy-ball

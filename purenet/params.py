@@ -9,16 +9,53 @@ import math
 import operator
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from array_api_compat import array_namespace
+from numpy.typing import NDArray
 
-Array: TypeAlias = Any  # an array of any library that follows the array API standard
-Params: TypeAlias = dict[str, Array]
+
+class Array(Protocol):
+    """An array of any library that follows the Python array API standard.
+
+    The protocol names what purenet uses of it, up to the operators: the standard leaves the types
+    of their operands to the libraries.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the elements, an object of the library."""
+
+    @property
+    def T(self) -> Any:  # noqa: N802
+        """The transposed matrix."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __neg__(self) -> Any: ...
+    def __add__(self, other: Any, /) -> Any: ...
+    def __sub__(self, other: Any, /) -> Any: ...
+    def __mul__(self, other: Any, /) -> Any: ...
+    def __rmul__(self, other: Any, /) -> Any: ...
+    def __truediv__(self, other: Any, /) -> Any: ...
+    def __matmul__(self, other: Any, /) -> Any: ...
+    def __gt__(self, other: Any, /) -> Any: ...
+
+
+A = TypeVar("A", bound=Array)  # the arrays of one library
+Params: TypeAlias = dict[str, NDArray[Any]]  # where only NumPy arrays are meant
 Data: TypeAlias = tuple[Array, Array]
 
 __all__ = [
+    "A",
     "Array",
     "Data",
     "Params",
@@ -50,22 +87,22 @@ def is_weight(name: str) -> bool:
     return name.startswith("W")
 
 
-def layers(params: Params) -> list[tuple[Array, Array]]:
+def layers(params: dict[str, A]) -> list[tuple[A, A]]:
     """Return (W_k, b_k) for k = 1, ..., L, whatever the order of the dictionary."""
     return [(params[f"W{k}"], params[f"b{k}"]) for k in range(1, len(params) // 2 + 1)]
 
 
-def sizes(params: Params) -> list[int]:
+def sizes(params: dict[str, A]) -> list[int]:
     """Return the units of each layer, inputs first and classes last."""
     return [params["W1"].shape[0], *(b.shape[0] for _, b in layers(params))]
 
 
-def copy(params: Params) -> Params:
+def copy(params: dict[str, A]) -> dict[str, A]:
     """Return the same numbers in arrays that share no memory with the given ones."""
     return {name: array_namespace(p).asarray(p, copy=True) for name, p in params.items()}
 
 
-def flat_views(vector: Array, params: Params) -> Params:
+def flat_views(vector: NDArray[Any], params: Params) -> Params:
     """Return views of a vector in the names, the order and the shapes of the parameters.
 
     The vector holds W1, ..., WL, b1, ..., bL, whatever the order of the dictionary: sums over it
@@ -109,7 +146,7 @@ def check_seed(value: Any) -> int:
     return seed
 
 
-def check_params(params: Params) -> Any:
+def check_params(params: dict[str, A]) -> Any:
     """Refuse parameters that are not those of a network; return their array namespace."""
     if not params or set(params) != set(names(len(params) // 2)):
         raise ValueError(f"params must have the keys W1, b1, ..., WL, bL, got {list(params)}")
@@ -133,7 +170,7 @@ def check_params(params: Params) -> Any:
     return xp
 
 
-def check_examples(params: Params, x: Array) -> Array:
+def check_examples(params: dict[str, A], x: Array) -> A:
     """Return `x`, a batch of finite examples that fits the network, in the parameters' dtype."""
     xp = check_example_shape(params, x)
     if not xp.isdtype(x.dtype, "real floating"):
@@ -147,7 +184,7 @@ def check_examples(params: Params, x: Array) -> Array:
     return converted
 
 
-def check_example_shape(params: Params, x: Array) -> Any:
+def check_example_shape(params: dict[str, A], x: Array) -> Any:
     """Refuse an `x` that does not fit the network in shape and kind; return its namespace."""
     W1 = params["W1"]
     xp = namespace(params=W1, x=x)
@@ -160,7 +197,7 @@ def check_example_shape(params: Params, x: Array) -> Any:
     return xp
 
 
-def check_labels(params: Params, y: Array, n: int) -> None:
+def check_labels(params: dict[str, A], y: Array, n: int) -> None:
     """Refuse labels that are not one integer per example, each the index of a class."""
     xp, classes = namespace(params=params["W1"], y=y), sizes(params)[-1]
     if tuple(y.shape) != (n,):
@@ -172,7 +209,7 @@ def check_labels(params: Params, y: Array, n: int) -> None:
             raise ValueError(f"y must hold labels from 0 to {classes - 1}, got {extreme}")
 
 
-def check_data(params: Params, data: Data) -> Data:
+def check_data(params: dict[str, A], data: Data) -> Data:
     """Return x and y, refusing what does not fit a real network; values of x are not looked at."""
     xp = check_params(params)
     if xp.isdtype(params["W1"].dtype, "complex floating"):
@@ -185,7 +222,7 @@ def check_data(params: Params, data: Data) -> Data:
     return x, y
 
 
-def check_matching(params: Params, **others: Params) -> None:
+def check_matching(params: dict[str, A], **others: dict[str, A]) -> None:
     """Refuse dictionaries whose keys, shapes or dtypes are not those of `params`."""
     for title, other in others.items():
         if set(other) != set(params):
@@ -212,7 +249,7 @@ def _type(array: Array) -> str:
     return f"{type(array).__module__.split('.')[0]} {type(array).__name__}"
 
 
-def known(value: Array, as_type: Callable[[Array], Any]) -> Any:
+def known(value: Any, as_type: Callable[[Any], Any]) -> Any:
     """Return a 0-d array as a Python value, or None inside a trace, which has no values yet."""
     try:
         return as_type(value)

@@ -15,9 +15,9 @@ from purenet.engines.reference import ReferenceEngine
 from purenet.evaluation import evaluate
 from purenet.optim import init_velocity
 from purenet.params import (
+    A,
     Array,
     Data,
-    Params,
     check_data,
     check_examples,
     check_integer,
@@ -53,7 +53,7 @@ class State(NamedTuple):
         Sum over these steps of the loss times the size of the batch.
     """
 
-    velocity: Params
+    velocity: dict[str, Any]
     epochs: int
     steps: int = 0
     loss_sum: float = 0.0
@@ -77,7 +77,7 @@ class Epoch(NamedTuple):
 
     epoch: int
     loss: float
-    params: Params
+    params: dict[str, Any]
     state: State
 
 
@@ -95,7 +95,7 @@ class TrainResult(NamedTuple):
         ``val_accuracy``.
     """
 
-    params: Params
+    params: dict[str, Any]
     state: State
     history: list[dict[str, float]]
 
@@ -116,7 +116,9 @@ class DivergenceError(ArithmeticError):
         The state that belongs to `params`.
     """
 
-    def __init__(self, epoch: int, step: int, name: str, params: Params, state: State) -> None:
+    def __init__(
+        self, epoch: int, step: int, name: str, params: dict[str, Any], state: State
+    ) -> None:
         self.epoch, self.step, self.name = epoch, step, name
         self.params, self.state = params, state
 
@@ -143,7 +145,7 @@ def epoch_order(seed: int, epoch: int, n: int) -> Any:
 
 
 def epochs(
-    params: Params,
+    params: dict[str, A],
     data: Data,
     cfg: Config,
     *,
@@ -206,7 +208,9 @@ def epochs(
 class _Run:
     """A training run: its arguments, checked, and its engine."""
 
-    def __init__(self, params: Params, data: Data, cfg: Config, state: State | None) -> None:
+    def __init__(
+        self, params: dict[str, Any], data: Data, cfg: Config, state: State | None
+    ) -> None:
         self.x, self.y = check_data(params, data)
         self.cfg, self.n = cfg, self.x.shape[0]
         self.size = cfg.batch_size or self.n
@@ -264,7 +268,7 @@ class _Run:
             params, state = after, State(velocity, state.epochs, state.steps + 1, loss_sum)
         return DivergenceError(state.epochs + 1, state.steps + 1, name or "the loss", params, state)
 
-    def _engine(self, params: Params, velocity: Params) -> Engine:
+    def _engine(self, params: dict[str, Any], velocity: dict[str, Any]) -> Engine:
         engine: Engine = engine_class(params["W1"])(params, velocity, self.x, self.y, self.cfg)
         return engine
 
@@ -282,7 +286,7 @@ def engine_class(like: Array) -> Any:
 
 
 def train(
-    params: Params,
+    params: dict[str, A],
     data: Data,
     cfg: Config,
     *,
@@ -338,7 +342,7 @@ def train(
     return TrainResult(run.params, run.state, history)
 
 
-def _starting_state(params: Params, state: State | None, cfg: Config, *, steps: int) -> State:
+def _starting_state(params: dict[str, A], state: State | None, cfg: Config, *, steps: int) -> State:
     """Return the state that a run starts from, refusing one that does not fit."""
     given: Any = State(init_velocity(params), 0) if state is None else state
     if not (isinstance(given, tuple) and 2 <= len(given) <= 4 and isinstance(given[0], dict)):
@@ -356,7 +360,7 @@ def _starting_state(params: Params, state: State | None, cfg: Config, *, steps: 
     return state
 
 
-def check_state(params: Params, state: State) -> State:
+def check_state(params: dict[str, A], state: State) -> State:
     """Return a state as Python numbers, refusing one that cannot belong to the parameters."""
     check_matching(params, velocity=state.velocity)
     return State(
@@ -367,7 +371,7 @@ def check_state(params: Params, state: State) -> State:
     )
 
 
-def _not_finite(loss: float, params: Params) -> str | None:
+def _not_finite(loss: float, params: dict[str, A]) -> str | None:
     """Return the name of the first parameter with NaN or infinity, or else of such a loss."""
     for name, p in params.items():
         xp = array_namespace(p)

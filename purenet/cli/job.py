@@ -13,7 +13,8 @@ import purenet
 from purenet import REPORT, Config, DivergenceError, Evaluation, State
 from purenet.cli.folder import Earlier, RunFolder
 from purenet.files import checkpoints, datasets
-from purenet.params import Data, Params, sizes
+from purenet.files.datasets import Examples
+from purenet.params import Params, sizes
 from purenet.training import Epoch
 
 __all__ = ["DTYPES", "PRESETS", "Job", "prepare_job", "run_job"]
@@ -50,8 +51,8 @@ class Job(NamedTuple):
 
     settings: dict[str, Any]
     cfg: Config
-    data: Data
-    test: Data
+    data: Examples
+    test: Examples
     fingerprint: str
     params: Params
     state: State | None

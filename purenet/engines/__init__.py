@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from array_api_compat import array_namespace
 
-from purenet.params import Array, Params, check_number
+from purenet.params import A, Array, check_number
 
 __all__ = ["CHUNK", "Engine", "as_input", "cut"]
 
@@ -22,7 +22,7 @@ class Engine(Protocol):
         its update and later batches are left out.
         """
 
-    def snapshot(self) -> tuple[Params, Params]:
+    def snapshot(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return parameters and velocity in arrays that the engine will not write again."""
 
 
@@ -32,7 +32,7 @@ def cut(rows: Sequence[int], size: int) -> Iterator[Any]:
         yield rows[start : start + size]
 
 
-def as_input(params: Params, x: Array, input_scale: float | None) -> Array:
+def as_input(params: dict[str, A], x: Array, input_scale: float | None) -> Array:
     """Convert integers to the dtype of the parameters and scale them; return floats as they are."""
     xp = array_namespace(x)
     if not xp.isdtype(x.dtype, "integral"):

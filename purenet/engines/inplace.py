@@ -15,11 +15,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from purenet.config import Config
 from purenet.engines import CHUNK, cut
 from purenet.engines.threads import processors, serial_blas
-from purenet.params import Array, Params, copy, flat_views, is_weight, layers, sizes
+from purenet.params import Params, copy, flat_views, is_weight, layers, sizes
 
 __all__ = ["InplaceEngine"]
 
@@ -44,7 +45,13 @@ class Part:
     """
 
     def __init__(
-        self, number: int, count: int, examples: int, gradient: Array, params: Params, x: Array
+        self,
+        number: int,
+        count: int,
+        examples: int,
+        gradient: NDArray[Any],
+        params: Params,
+        x: NDArray[Any],
     ) -> None:
         self.number, self.count = number, count
         self.gradient, self.grads = gradient, flat_views(gradient, params)
@@ -79,7 +86,9 @@ class InplaceEngine:
         Hyperparameters.
     """
 
-    def __init__(self, params: Params, velocity: Params, x: Array, y: Array, cfg: Config) -> None:
+    def __init__(
+        self, params: Params, velocity: Params, x: NDArray[Any], y: NDArray[Any], cfg: Config
+    ) -> None:
         self.x, self.y, self.cfg = np.asarray(x), np.asarray(y), cfg
         self.number = params["W1"].dtype.type
         batch = min(cfg.batch_size or len(x), len(x))
@@ -165,7 +174,7 @@ class InplaceEngine:
                 delta *= a[k - 1] > 0
         return total
 
-    def _load(self, part: Part, rows: Any, out: Array) -> Array:
+    def _load(self, part: Part, rows: Any, out: NDArray[Any]) -> NDArray[Any]:
         """Write these rows of x, converted and scaled, into `out`; return their labels."""
         if isinstance(rows, range):
             rows = slice(rows.start, rows.stop)
@@ -196,7 +205,7 @@ class InplaceEngine:
             p -= scratch
 
 
-def _softmax_minus_labels(z: Array, y: Array, factor: Any) -> float:
+def _softmax_minus_labels(z: NDArray[Any], y: NDArray[Any], factor: Any) -> float:
     """Turn z into δ = factor · (softmax(z) - t); return the sum of the cross-entropies."""
     index, wide = np.arange(len(y)), np.result_type(z.dtype, np.float32)  # float16 ends at 65504
     z -= z.max(axis=1, keepdims=True)

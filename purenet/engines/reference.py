@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any, Generic
 
 from array_api_compat import array_namespace, device
 
@@ -9,12 +10,12 @@ from purenet.config import Config
 from purenet.engines import as_input, cut
 from purenet.network import backward
 from purenet.optim import momentum_step
-from purenet.params import Array, Params, copy
+from purenet.params import A, Array, copy
 
 __all__ = ["ReferenceEngine"]
 
 
-class ReferenceEngine:
+class ReferenceEngine(Generic[A]):
     """Fold `backward` and `momentum_step` over batches.
 
     Parameters
@@ -31,7 +32,9 @@ class ReferenceEngine:
         Hyperparameters.
     """
 
-    def __init__(self, params: Params, velocity: Params, x: Array, y: Array, cfg: Config) -> None:
+    def __init__(
+        self, params: dict[str, A], velocity: dict[str, A], x: Array, y: Array, cfg: Config
+    ) -> None:
         self.params, self.velocity = params, velocity
         self.x, self.y, self.cfg = x, y, cfg
 
@@ -42,6 +45,7 @@ class ReferenceEngine:
         for batch in cut(rows, cfg.batch_size or len(rows)):
             index = xp.asarray(batch, device=device(self.x))
             x = as_input(self.params, xp.take(self.x, index, axis=0), cfg.input_scale)
+            value: Any
             value, grads = backward(self.params, x, xp.take(self.y, index), l2=cfg.l2)
             losses.append(float(value))
             if not math.isfinite(losses[-1]):
@@ -55,6 +59,6 @@ class ReferenceEngine:
             )
         return losses
 
-    def snapshot(self) -> tuple[Params, Params]:
+    def snapshot(self) -> tuple[dict[str, A], dict[str, A]]:
         """Return copies of parameters and velocity."""
         return copy(self.params), copy(self.velocity)

@@ -32,11 +32,12 @@ from numba.core import event
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import lower_builtin, type_callable
 from numba.np.arrayobj import make_array
+from numpy.typing import NDArray
 
 from purenet.config import Config
 from purenet.engines import CHUNK, as_input
 from purenet.engines.threads import processors, serial_blas
-from purenet.params import Array, Params, copy, flat_views, sizes
+from purenet.params import Params, copy, flat_views, sizes
 
 __all__ = ["WorkersEngine"]
 
@@ -81,18 +82,18 @@ class Net(NamedTuple):
     """
 
     worker: int
-    widths: Array
-    W_offset: Array
-    b_offset: Array
-    a_offset: Array
-    params: Array
-    velocity: Array
-    inputs: Array
-    products: Array
-    deltas: Array
-    scratch: Array
-    sums: Array
-    arrivals: Array
+    widths: NDArray[Any]
+    W_offset: NDArray[Any]
+    b_offset: NDArray[Any]
+    a_offset: NDArray[Any]
+    params: NDArray[Any]
+    velocity: NDArray[Any]
+    inputs: NDArray[Any]
+    products: NDArray[Any]
+    deltas: NDArray[Any]
+    scratch: NDArray[Any]
+    sums: NDArray[Any]
+    arrivals: NDArray[Any]
 
 
 class Rule(NamedTuple):
@@ -153,7 +154,7 @@ def machine_code(function: Any, result: Any, *arguments: Any) -> Callable[[Any],
 _lock = threading.Lock()
 
 
-def fetch_add(counter: Array) -> int:
+def fetch_add(counter: NDArray[Any]) -> int:
     """Add one to a counter, and return what it was: atomic, acquire and release."""
     with _lock:
         counter[0] += 1
@@ -167,7 +168,7 @@ def generate_fetch_add(context: Any, builder: Any, signature: Any, args: Any) ->
     return builder.atomic_rmw("add", place, context.get_constant(types.int64, 1), "acq_rel")
 
 
-def load_acquire(counter: Array) -> int:
+def load_acquire(counter: NDArray[Any]) -> int:
     """Return a counter. What other workers wrote before they changed it is visible afterwards."""
     return int(counter[0])
 
@@ -205,7 +206,7 @@ def generate_give_way(context: Any, builder: Any, *_: Any) -> Any:
 
 
 @compiled
-def wait(arrivals: Array, workers: int) -> None:
+def wait(arrivals: NDArray[Any], workers: int) -> None:
     """Wait until all workers have come here, or one has left."""
     target = (fetch_add(arrivals) // workers + 1) * workers
     spins = 0
@@ -223,13 +224,13 @@ def block(width: int, worker: int, workers: int) -> Any:
 
 
 @compiled
-def matrix(vector: Array, offset: int, rows: int, columns: int) -> Array:
+def matrix(vector: NDArray[Any], offset: int, rows: int, columns: int) -> NDArray[Any]:
     """Return a view of a part of a vector."""
     return vector[offset : offset + rows * columns].reshape((rows, columns))
 
 
 @compiled
-def load(x: Array, rows: Array, start: int, scale: Any, a: Array) -> None:
+def load(x: NDArray[Any], rows: NDArray[Any], start: int, scale: Any, a: NDArray[Any]) -> None:
     """Write a = scale · x[rows], for the columns from `start` on."""
     for i in range(len(rows)):
         row, raw = a[i], x[rows[i], start : start + a.shape[1]]
@@ -238,7 +239,7 @@ def load(x: Array, rows: Array, start: int, scale: Any, a: Array) -> None:
 
 
 @compiled
-def add_bias_relu(products: Array, b: Array, start: int, a: Array) -> None:
+def add_bias_relu(products: NDArray[Any], b: NDArray[Any], start: int, a: NDArray[Any]) -> None:
     """Write a = max(Σ_h products_h + b, 0), for the columns from `start` on."""
     n, width = a.shape
     for i in range(n):
@@ -256,7 +257,13 @@ def add_bias_relu(products: Array, b: Array, start: int, a: Array) -> None:
 
 @compiled
 def softmax_minus_labels(
-    products: Array, b: Array, y: Array, start: int, stop: int, factor: Any, delta: Array
+    products: NDArray[Any],
+    b: NDArray[Any],
+    y: NDArray[Any],
+    start: int,
+    stop: int,
+    factor: Any,
+    delta: NDArray[Any],
 ) -> float:
     """Write δ = factor · (softmax(z) - t), z = Σ_h products_h + b, for examples start to stop.
 
@@ -283,7 +290,7 @@ def softmax_minus_labels(
 
 
 @compiled
-def mask(back: Array, a: Array, start: int, delta: Array) -> None:
+def mask(back: NDArray[Any], a: NDArray[Any], start: int, delta: NDArray[Any]) -> None:
     """Write δ = back ⊙ [a > 0] into the columns from `start` on."""
     n, width = a.shape
     for i in range(n):
@@ -293,7 +300,7 @@ def mask(back: Array, a: Array, start: int, delta: Array) -> None:
 
 
 @compiled
-def sum_rows(delta: Array, start: int, total: Array) -> None:
+def sum_rows(delta: NDArray[Any], start: int, total: NDArray[Any]) -> None:
     """Write Σ_i δ_i, for the columns from `start` on."""
     total[:] = 0
     for i in range(len(delta)):
@@ -303,7 +310,9 @@ def sum_rows(delta: Array, start: int, total: Array) -> None:
 
 
 @compiled
-def update(v: Array, g: Array, p: Array, momentum: Any, decay: Any, learning_rate: Any) -> None:
+def update(
+    v: NDArray[Any], g: NDArray[Any], p: NDArray[Any], momentum: Any, decay: Any, learning_rate: Any
+) -> None:
     """Take v ← β v + g + decay · p, then p ← p - η v."""
     for i in range(len(p)):
         step = momentum * v[i] + g[i] + decay * p[i]
@@ -312,7 +321,7 @@ def update(v: Array, g: Array, p: Array, momentum: Any, decay: Any, learning_rat
 
 
 @compiled
-def sum_squares(p: Array) -> Any:
+def sum_squares(p: NDArray[Any]) -> Any:
     """Return Σ p²."""
     total = p.dtype.type(0)
     for i in range(len(p)):
@@ -321,7 +330,7 @@ def sum_squares(p: Array) -> Any:
 
 
 @inlined
-def forward(net: Net, rule: Rule, x: Array, rows: Array) -> float:
+def forward(net: Net, rule: Rule, x: NDArray[Any], rows: NDArray[Any]) -> float:
     """Write this worker's blocks of the activations, and its partial product of z_L.
 
     Return the sum of squares of its rows of the weights.
@@ -346,7 +355,7 @@ def forward(net: Net, rule: Rule, x: Array, rows: Array) -> float:
 
 
 @inlined
-def output(net: Net, y: Array, factor: Any) -> float:
+def output(net: Net, y: NDArray[Any], factor: Any) -> float:
     """Write δ_L of this worker's share of the examples; return the sum of their cross-entropies."""
     h, workers, depth, n = net.worker, len(net.inputs), len(net.widths) - 1, len(y)
     width = net.widths[depth]
@@ -384,7 +393,15 @@ def backward(net: Net, n: int, momentum: Any, decay: Any, learning_rate: Any) ->
 
 
 @kept
-def train(net: Net, rule: Rule, x: Array, rows: Array, y: Array, start: int, losses: Array) -> None:
+def train(
+    net: Net,
+    rule: Rule,
+    x: NDArray[Any],
+    rows: NDArray[Any],
+    y: NDArray[Any],
+    start: int,
+    losses: NDArray[Any],
+) -> None:
     """Do one worker's share of a slice of a run: these rows, from place `start` in the run on.
 
     The loss of a batch, before its update, goes to its place in `losses`. A loss that is not finite
@@ -433,7 +450,9 @@ class WorkersEngine:
         Hyperparameters.
     """
 
-    def __init__(self, params: Params, velocity: Params, x: Array, y: Array, cfg: Config) -> None:
+    def __init__(
+        self, params: Params, velocity: Params, x: NDArray[Any], y: NDArray[Any], cfg: Config
+    ) -> None:
         self.x, self.y, self.cfg = np.asarray(x), np.asarray(y), cfg
         dtype = params["W1"].dtype
         vectors = np.zeros((2, sum(p.size for p in params.values())), dtype)
@@ -506,17 +525,17 @@ class WorkersEngine:
             l2=cfg.l2,
         )
 
-    def _examples(self, rows: Array) -> tuple[Array, Array, Array]:
+    def _examples(self, rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Return x, the rows of it that are these examples, and their labels."""
         x, y = self.x.view(), self.y[rows].astype(np.intp)
         if not self.direct:
-            x = as_input(self.params, x[rows], self.cfg.input_scale)
-            x, rows = np.ascontiguousarray(x, self.net.params.dtype), np.arange(len(rows))
+            scaled: Any = as_input(self.params, x[rows], self.cfg.input_scale)
+            x, rows = np.ascontiguousarray(scaled, self.net.params.dtype), np.arange(len(rows))
         x.flags.writeable = False  # as those of a file may be: one type is compiled once
         return x, rows, y
 
     def _train(
-        self, pool: ThreadPoolExecutor, rows: Array, n: int, start: int, losses: Array
+        self, pool: ThreadPoolExecutor, rows: NDArray[Any], n: int, start: int, losses: NDArray[Any]
     ) -> None:
         """Train on a slice of a run of n examples, in all workers at once."""
         rule, examples = self._rule(n), self._examples(rows)
@@ -556,7 +575,9 @@ class _Announcement(event.Listener):
         """Leave it at that."""
 
 
-def _net(widths: list[int], params: Array, velocity: Array, workers: int, examples: int) -> Net:
+def _net(
+    widths: list[int], params: NDArray[Any], velocity: NDArray[Any], workers: int, examples: int
+) -> Net:
     """Return a network in these vectors, and memory for workers on a chunk of so many examples."""
     depth = len(widths) - 1
     offsets = np.cumsum([0, 0, *(a * b for a, b in pairwise(widths)), *widths[1:]])

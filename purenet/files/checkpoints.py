@@ -22,7 +22,7 @@ from safetensors.numpy import save as to_bytes
 from purenet.config import Config
 from purenet.files import reading
 from purenet.files.writing import write
-from purenet.params import Array, Params, check_params, names
+from purenet.params import A, Array, Params, check_params, names
 from purenet.training import State, check_state
 
 __all__ = ["Checkpoint", "fingerprint", "load", "save"]
@@ -60,7 +60,7 @@ class Checkpoint(NamedTuple):
 
 def save(
     path: str | os.PathLike[str],
-    params: Params,
+    params: dict[str, A],
     cfg: Config,
     *,
     state: State | None = None,

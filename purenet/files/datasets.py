@@ -24,7 +24,8 @@ from purenet.files import reading
 
 __all__ = ["load", "mnist", "read_idx"]
 
-Dataset: TypeAlias = tuple[tuple[NDArray[Any], NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]
+Examples: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # images and labels
+Dataset: TypeAlias = tuple[Examples, Examples]  # for training and for testing
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -222,9 +223,7 @@ def _dataset(named: list[tuple[str, NDArray[Any]]]) -> Dataset:
     return train, test
 
 
-def _part(
-    x_name: str, x: NDArray[Any], y_name: str, y: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def _part(x_name: str, x: NDArray[Any], y_name: str, y: NDArray[Any]) -> Examples:
     """Return the images, flattened, and the labels of one part."""
     if x.ndim < 2 or x.size == 0:
         raise ValueError(
