@@ -20,6 +20,7 @@ SECTIONS = {
     "one-thread": "test_peers.py::test_one_thread",
     "full-batch": "test_peers.py::test_full_batch",
     "by-hand": "test_peers.py::test_composed_by_hand",
+    "busy": "test_busy.py",
     "scaling": "test_scaling.py",
     "memory": "test_memory.py",
     "accuracy": "test_accuracy.py::test_batch_size",

@@ -13,6 +13,7 @@ import numpy as np
 
 from purenet import Config, backward, init, init_velocity, momentum_step
 from purenet.engines import CHUNK, cut
+from purenet.engines.inplace import InplaceEngine
 from purenet.engines.workers import WorkersEngine
 from purenet.files import datasets
 from purenet.reproduction import plain
@@ -76,9 +77,18 @@ class Task:
 
 
 def engine(task: Task) -> Contestant:
-    """`purenet.train` on NumPy arrays, on 8-bit pixels."""
+    """`purenet.train` on 8-bit pixels in NumPy arrays, with the extra `fast`."""
+    return _engine(WorkersEngine, task)
+
+
+def inplace(task: Task) -> Contestant:
+    """`purenet.train` on 8-bit pixels in NumPy arrays, without the extra."""
+    return _engine(InplaceEngine, task)
+
+
+def _engine(kind: Any, task: Task) -> Contestant:
     params = task.params()
-    it = WorkersEngine(params, init_velocity(params), *task.pixels(), task.cfg)
+    it = kind(params, init_velocity(params), *task.pixels(), task.cfg)
     return lambda rows: task.mean(it.run(rows)), lambda: it.snapshot()[0]
 
 

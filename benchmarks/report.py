@@ -11,6 +11,7 @@ import numpy as np
 NAMES = {
     "products": "matrix products alone",
     "engine": "**purenet.train**",
+    "inplace": "purenet.train without the extra `fast`",
     "jax_scan": "JAX, scan over an epoch",
     "jax_step": "JAX, jitted step",
     "torch_compile": "PyTorch, compiled step",
@@ -31,7 +32,7 @@ Results = dict[str, list[dict[str, Any]]]  # of each section its cases
 
 def write(machine: Mapping[str, Any], results: Results, output: Path) -> None:
     """Write table.md and results.json of the sections there are."""
-    parts = [part(results) for part in (peers, floor, batch_sizes, scaling, memory, start)]
+    parts = [part(results) for part in (peers, floor, busy, batch_sizes, scaling, memory, start)]
     text = "\n".join([*filter(None, parts), conditions(machine)])
     (output / "table.md").write_text(text, encoding="utf-8")
     both = {"machine": machine, "sections": results}
@@ -199,6 +200,18 @@ def memory(results: Results) -> str:
         if name in NAMES:
             rows.append([f"{NAMES[name]}, MNIST", f"{figures['peak bytes'] / 1e6:.0f} MB peak"])
     return table(["memory", "of the process"], rows) if rows else ""
+
+
+def busy(results: Results) -> str:
+    """Seconds of an epoch beside a busy process, for the threads that BLAS was set to."""
+    rows = [
+        [NAMES[case["name"]], *(f"{f['seconds']:.2f} s" for f in case["contestants"].values())]
+        for case in results.get("busy", [])
+    ]
+    if not rows:
+        return ""
+    threads = results["busy"][0]["contestants"]
+    return table(["an epoch beside a busy process", *(f"{t} threads" for t in threads)], rows)
 
 
 def start(results: Results) -> str:

@@ -12,6 +12,7 @@ from benchmarks.peers import LIBRARIES
 from benchmarks.workers import CORES, Worker, compare
 
 PEERS: list[str] = [
+    "inplace",
     "pure",
     "listing",
     *(name for name, library in LIBRARIES.items() if find_spec(library)),
