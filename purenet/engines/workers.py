@@ -42,11 +42,12 @@ from purenet.params import Params, copy, flat_views, sizes
 __all__ = ["WorkersEngine"]
 
 SECONDS = 0.1  # between two returns to Python, which notices signals
+TRIAL_EVERY = 1.0  # seconds between two trials of another number of threads
 EXAMPLES = 2**17  # at most, between two returns
 WORK_PER_WORKER = 300_000  # parameters · (examples + 16) of a batch
 UNITS_PER_WORKER = 16  # of every layer's input: one vector register of float32
 SPINS = 400  # about 10 µs, more than most waits
-LEFT = -(2**62)  # value of `arrivals` after a worker has left
+LEFT = -(2**62)  # value of `arrivals` after a thread has left
 
 logger = logging.getLogger(__name__)
 serial_blas.find_libraries()
@@ -57,8 +58,10 @@ class Net(NamedTuple):
 
     Parameters
     ----------
-    worker : int
-        The worker that has this tuple, from 0. Its other fields are the same for all workers.
+    first, stop : int
+        The workers whose work the thread does that has this tuple: from `first` to `stop` - 1.
+    threads : int
+        How many threads share the work.
     widths : array
         w_0, ..., w_L.
     W_offset, b_offset : array
@@ -78,10 +81,12 @@ class Net(NamedTuple):
     sums : array
         A row for each worker: its sums of cross-entropies of the batch and of squared weights.
     arrivals : array
-        At 0, how often workers have come to a wait.
+        At 0, how often threads have come to a wait.
     """
 
-    worker: int
+    first: int
+    stop: int
+    threads: int
     widths: NDArray[Any]
     W_offset: NDArray[Any]
     b_offset: NDArray[Any]
@@ -206,9 +211,9 @@ def generate_give_way(context: Any, builder: Any, *_: Any) -> Any:
 
 
 @compiled
-def wait(arrivals: NDArray[Any], workers: int) -> None:
-    """Wait until all workers have come here, or one has left."""
-    target = (fetch_add(arrivals) // workers + 1) * workers
+def wait(arrivals: NDArray[Any], threads: int) -> None:
+    """Wait until all threads have come here, or one has left."""
+    target = (fetch_add(arrivals) // threads + 1) * threads
     spins = 0
     while 0 <= load_acquire(arrivals) < target:
         pause()
@@ -330,66 +335,66 @@ def sum_squares(p: NDArray[Any]) -> Any:
 
 
 @inlined
-def forward(net: Net, rule: Rule, x: NDArray[Any], rows: NDArray[Any]) -> float:
-    """Write this worker's blocks of the activations, and its partial product of z_L.
-
-    Return the sum of squares of its rows of the weights.
-    """
-    h, workers, depth, n = net.worker, len(net.inputs), len(net.widths) - 1, len(rows)
-    lo, hi = block(net.widths[0], h, workers)
-    load(x, rows, lo, rule.scale, matrix(net.inputs[h], 0, n, hi - lo))
-    squares = 0.0
+def forward(net: Net, rule: Rule, x: NDArray[Any], rows: NDArray[Any]) -> None:
+    """Write this thread's blocks of the activations, and its partial products of z_L."""
+    workers, depth, n = len(net.inputs), len(net.widths) - 1, len(rows)
+    for h in range(net.first, net.stop):
+        lo, hi = block(net.widths[0], h, workers)
+        load(x, rows, lo, rule.scale, matrix(net.inputs[h], 0, n, hi - lo))
+        net.sums[h, 1] = 0
     for k in range(1, depth + 1):
-        width = net.widths[k]
-        W = matrix(net.params, net.W_offset[k] + lo * width, hi - lo, width)
-        a = matrix(net.inputs[h], net.a_offset[k - 1], n, hi - lo)
-        products = net.products[k % 2]
-        np.dot(a, W, matrix(products[h], 0, n, width))
-        squares += sum_squares(W.reshape(-1))
-        wait(net.arrivals, workers)
+        width, products = net.widths[k], net.products[k % 2]
+        for h in range(net.first, net.stop):
+            lo, hi = block(net.widths[k - 1], h, workers)
+            W = matrix(net.params, net.W_offset[k] + lo * width, hi - lo, width)
+            a = matrix(net.inputs[h], net.a_offset[k - 1], n, hi - lo)
+            np.dot(a, W, matrix(products[h], 0, n, width))
+            net.sums[h, 1] += sum_squares(W.reshape(-1))
+        wait(net.arrivals, net.threads)
         if k < depth:
             b = net.params[net.b_offset[k] : net.b_offset[k] + width]
-            lo, hi = block(width, h, workers)
-            add_bias_relu(products, b, lo, matrix(net.inputs[h], net.a_offset[k], n, hi - lo))
-    return squares
+            for h in range(net.first, net.stop):
+                lo, hi = block(width, h, workers)
+                add_bias_relu(products, b, lo, matrix(net.inputs[h], net.a_offset[k], n, hi - lo))
 
 
 @inlined
-def output(net: Net, y: NDArray[Any], factor: Any) -> float:
-    """Write δ_L of this worker's share of the examples; return the sum of their cross-entropies."""
-    h, workers, depth, n = net.worker, len(net.inputs), len(net.widths) - 1, len(y)
-    width = net.widths[depth]
+def output(net: Net, y: NDArray[Any], factor: Any) -> None:
+    """Write δ_L of this thread's blocks of examples, and add up their cross-entropies."""
+    workers, depth, n = len(net.inputs), len(net.widths) - 1, len(y)
+    width, products = net.widths[depth], net.products[depth % 2]
     b = net.params[net.b_offset[depth] : net.b_offset[depth] + width]
     delta = matrix(net.deltas[depth % 2], 0, n, width)
-    start, stop = block(n, h, workers)
-    products = net.products[depth % 2]
-    return float(softmax_minus_labels(products, b, y, start, stop, factor, delta))
+    for h in range(net.first, net.stop):
+        start, stop = block(n, h, workers)
+        net.sums[h, 0] += softmax_minus_labels(products, b, y, start, stop, factor, delta)
 
 
 @inlined
 def backward(net: Net, n: int, momentum: Any, decay: Any, learning_rate: Any) -> None:
-    """Compute this worker's part of the gradient of n examples, and update its parameters."""
-    h, workers, depth = net.worker, len(net.inputs), len(net.widths) - 1
+    """Compute this thread's part of the gradient of n examples, and update its parameters."""
+    workers, depth = len(net.inputs), len(net.widths) - 1
     for k in range(depth, 0, -1):
         width = net.widths[k]
         delta = matrix(net.deltas[k % 2], 0, n, width)
-        lo, hi = block(net.widths[k - 1], h, workers)
-        a = matrix(net.inputs[h], net.a_offset[k - 1], n, hi - lo)
-        own = slice(net.W_offset[k] + lo * width, net.W_offset[k] + hi * width)
-        W, g = net.params[own], net.scratch[h, : (hi - lo) * width]
+        for h in range(net.first, net.stop):
+            lo, hi = block(net.widths[k - 1], h, workers)
+            a = matrix(net.inputs[h], net.a_offset[k - 1], n, hi - lo)
+            own = slice(net.W_offset[k] + lo * width, net.W_offset[k] + hi * width)
+            W, g = net.params[own], net.scratch[h, : (hi - lo) * width]
+            if k > 1:
+                back = matrix(net.scratch[h], 0, n, hi - lo)
+                np.dot(delta, W.reshape((hi - lo, width)).T, back)
+                mask(back, a, lo, matrix(net.deltas[(k - 1) % 2], 0, n, net.widths[k - 1]))
+            np.dot(a.T, delta, g.reshape((hi - lo, width)))
+            update(net.velocity[own], g, W, momentum, decay, learning_rate)
+            lo, hi = block(width, h, workers)
+            own = slice(net.b_offset[k] + lo, net.b_offset[k] + hi)
+            b, g = net.params[own], net.scratch[h, : hi - lo]
+            sum_rows(delta, lo, g)
+            update(net.velocity[own], g, b, momentum, b.dtype.type(0), learning_rate)
         if k > 1:
-            back = matrix(net.scratch[h], 0, n, hi - lo)
-            np.dot(delta, W.reshape((hi - lo, width)).T, back)
-            mask(back, a, lo, matrix(net.deltas[(k - 1) % 2], 0, n, net.widths[k - 1]))
-        np.dot(a.T, delta, g.reshape((hi - lo, width)))
-        update(net.velocity[own], g, W, momentum, decay, learning_rate)
-        lo, hi = block(width, h, workers)
-        own = slice(net.b_offset[k] + lo, net.b_offset[k] + hi)
-        g = net.scratch[h, : hi - lo]
-        sum_rows(delta, lo, g)
-        update(net.velocity[own], g, net.params[own], momentum, W.dtype.type(0), learning_rate)
-        if k > 1:
-            wait(net.arrivals, workers)
+            wait(net.arrivals, net.threads)
 
 
 @kept
@@ -402,27 +407,26 @@ def train(
     start: int,
     losses: NDArray[Any],
 ) -> None:
-    """Do one worker's share of a slice of a run: these rows, from place `start` in the run on.
+    """Do one thread's share of a slice of a run: these rows, from place `start` in the run on.
 
     The loss of a batch, before its update, goes to its place in `losses`. A loss that is not finite
     ends the slice before the update.
     """
-    h, workers, number = net.worker, len(net.inputs), net.params.dtype.type
-    done = 0
+    number, done = net.params.dtype.type, 0
     while done < len(rows):
         within = (start + done) % rule.batch  # the place of the chunk in its batch
         batch = min(rule.batch, rule.examples - (start + done - within))
         n = min(rule.chunk, batch - within)
         first, last = within == 0, within + n == batch
-        squares = forward(net, rule, x, rows[done : done + n])
-        entropy = output(net, y[done : done + n], number(rule.gradient_weight / batch))
-        net.sums[h, 0] = entropy if first else net.sums[h, 0] + entropy
-        net.sums[h, 1] = squares
-        wait(net.arrivals, workers)
+        forward(net, rule, x, rows[done : done + n])
+        if first:
+            net.sums[net.first : net.stop, 0] = 0
+        output(net, y[done : done + n], number(rule.gradient_weight / batch))
+        wait(net.arrivals, net.threads)
         loss = 0.0
-        for t in range(workers):
-            loss += net.sums[t, 0] / batch + 0.5 * rule.l2 * net.sums[t, 1]
-        if h == 0:
+        for h in range(len(net.sums)):
+            loss += net.sums[h, 0] / batch + 0.5 * rule.l2 * net.sums[h, 1]
+        if net.first == 0:
             losses[(start + done) // rule.batch] = loss
         if not math.isfinite(loss):
             break
@@ -431,6 +435,42 @@ def train(
         learning_rate = rule.learning_rate if last else number(0)
         backward(net, n, momentum, decay, learning_rate)
         done += n
+
+
+class Pace:
+    """Choose how many threads do the work of the workers, by how fast they were.
+
+    On a machine that is busy with other work, threads that wait for each other may take longer than
+    one thread alone. Now and then half or twice as many threads are tried for a short time.
+
+    Parameters
+    ----------
+    workers : int
+        The most threads.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = self.threads = workers
+        self.seconds: dict[int, float] = {}  # per example, as measured last
+        self.length = 0  # examples that take about `SECONDS`
+        self.trial_at, self.fewer = 0.0, True
+
+    def next(self) -> tuple[int, int]:
+        """Return how many threads shall train on how many examples next."""
+        if self.length and time.perf_counter() > self.trial_at:
+            self.trial_at = time.perf_counter() + TRIAL_EVERY
+            other = max(1, self.threads // 2) if self.fewer else min(self.workers, 2 * self.threads)
+            self.fewer = not self.fewer
+            if other != self.threads:
+                return other, self.length // 8
+        return self.threads, self.length
+
+    def measure(self, threads: int, examples: int, seconds: float) -> None:
+        """Note how long so many threads took for so many examples."""
+        self.seconds[threads] = seconds / examples
+        self.threads = min(self.seconds, key=self.seconds.__getitem__)
+        wanted = SECONDS / self.seconds[self.threads]
+        self.length = int(min(wanted, EXAMPLES, 8 * max(self.length, examples)))
 
 
 class WorkersEngine:
@@ -467,7 +507,7 @@ class WorkersEngine:
         )
         self.chunk = -(-batch // -(-batch // CHUNK))  # equal chunks
         self.net = _net(sizes(params), vectors[0], vectors[1], self.workers, self.chunk)
-        self.length = 0  # examples of a slice of a run, as measured
+        self.pace = Pace(self.workers)
 
         # Other data are converted slice by slice before they are trained on.
         self.direct = (
@@ -487,10 +527,10 @@ class WorkersEngine:
         losses = np.zeros(-(-n // batch))
         with serial_blas, ThreadPoolExecutor(self.workers) as pool:
             while start < n:
-                stop, began = self._stop(start, n), time.perf_counter()
-                self._train(pool, np.asarray(rows[start:stop], np.int64), n, start, losses)
-                pace = SECONDS / (time.perf_counter() - began)
-                self.length = min(EXAMPLES, int((stop - start) * min(pace, 8)))
+                threads, length = self.pace.next()
+                stop, began = self._stop(start, length, n), time.perf_counter()
+                self._train(pool, threads, np.asarray(rows[start:stop], np.int64), n, start, losses)
+                self.pace.measure(threads, stop - start, time.perf_counter() - began)
                 finite = np.isfinite(losses[start // batch : -(-stop // batch)])
                 if not finite.all():
                     losses = losses[: start // batch + int(finite.argmin()) + 1]
@@ -502,10 +542,10 @@ class WorkersEngine:
         """Return copies of parameters and velocity."""
         return copy(self.params), copy(self.velocity)
 
-    def _stop(self, start: int, n: int) -> int:
-        """Return where the slice that starts here stops: at the end of a chunk."""
+    def _stop(self, start: int, length: int, n: int) -> int:
+        """Return where a slice of about this length stops: at the end of a chunk."""
         most = EXAMPLES if self.direct else CHUNK
-        stop = start + max(min(self.length, most), self.chunk)
+        stop = start + max(min(length, most), self.chunk)
         within = stop % (self.cfg.batch_size or n)
         return min(n, stop - within % self.chunk)
 
@@ -535,23 +575,31 @@ class WorkersEngine:
         return x, rows, y
 
     def _train(
-        self, pool: ThreadPoolExecutor, rows: NDArray[Any], n: int, start: int, losses: NDArray[Any]
+        self,
+        pool: ThreadPoolExecutor,
+        threads: int,
+        rows: NDArray[Any],
+        n: int,
+        start: int,
+        losses: NDArray[Any],
     ) -> None:
-        """Train on a slice of a run of n examples, in all workers at once."""
+        """Train on a slice of a run of n examples, in so many threads at once."""
         rule, examples = self._rule(n), self._examples(rows)
         self.net.arrivals[0] = 0
 
-        def work(worker: int) -> None:
+        def work(t: int) -> None:
+            first, stop = (self.workers * i // threads for i in (t, t + 1))
+            net = self.net._replace(first=first, stop=stop, threads=threads)
             try:
                 serial_blas.limit()
-                train(self.net._replace(worker=worker), rule, *examples, start, losses)
+                train(net, rule, *examples, start, losses)
             finally:
-                self.net.arrivals[0] = LEFT  # so that nobody waits for one that has left
+                self.net.arrivals[0] = LEFT  # so that no thread waits for one that has left
 
         futures: list[Any] = []
         try:
-            for worker in range(1, self.workers):
-                futures.append(pool.submit(work, worker))  # noqa: PERF401  # kept if the next fails
+            for t in range(1, threads):
+                futures.append(pool.submit(work, t))  # noqa: PERF401  # kept if the next fails
             work(0)
         finally:
             self.net.arrivals[0] = LEFT
@@ -585,7 +633,9 @@ def _net(
     gradient = max(a * b for a, b in zip(most, widths[1:], strict=False))
     line = 8  # numbers of 8 bytes in a line of the cache, which no two workers write
     return Net(
-        worker=0,
+        first=0,
+        stop=workers,
+        threads=1,
         widths=np.array(widths),
         W_offset=offsets[: depth + 1],
         b_offset=offsets[depth:-1],

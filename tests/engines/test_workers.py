@@ -4,6 +4,7 @@ import itertools
 import re
 import sys
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def test_nobody_waits_for_a_worker_that_has_left(
     real = workers.train
 
     def leaving(net: Any, *args: Any) -> None:
-        if net.worker == who and len(args[2]):  # not when it compiles
+        if net.first == who and len(args[2]):  # not when it compiles
             raise KeyboardInterrupt
         real(net, *args)
 
@@ -109,6 +110,7 @@ def test_a_thread_that_cannot_start_is_an_error(
     params, x, y = problem(40, 30, 20, n=100, dtype=np.float32)
     it = engine(params, init_velocity(params), x, y, Config(batch_size=batch_size))
     it.run(range(100))
+    monkeypatch.setattr(it.pace, "next", lambda: (3, 100))
     start, count = threading.Thread.start, itertools.count()
     refusing = lambda self: start(self) if next(count) == 0 else refuse()  # noqa: E731
     monkeypatch.setattr(threading.Thread, "start", refusing)
@@ -155,12 +157,48 @@ def test_slices_of_a_run_end_where_chunks_end(
     it = engine(
         params, init_velocity(params), abs(x).astype(dtype), y, Config(batch_size=batch_size)
     )
-    it.length, start, batch = length, 0, batch_size or n
+    start, batch = 0, batch_size or n
     while start < n:
-        stop = it._stop(start, n)
+        stop = it._stop(start, length, n)
         assert start < stop <= n
         assert stop == n or stop % batch % it.chunk == 0
         start = stop
+
+
+@pytest.mark.parametrize("batch_size", [5, 50, None])
+def test_number_of_threads_changes_no_bit(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int | None
+) -> None:
+    """The workers decide what is computed; how many threads do their work does not."""
+    engine = chosen(monkeypatch, "5 workers", chunk=10)
+    params, x, y = problem(20, 15, 10, 5, n=352, dtype=np.float32)
+    results = []
+    for threads in range(1, 6):
+        it = engine(params, init_velocity(params), x, y, Config(batch_size=batch_size))
+        monkeypatch.setattr(it.pace, "next", lambda t=threads: (t, 60))
+        results.append(bits(it, range(352)))
+    assert all(result == results[0] for result in results)
+
+
+def test_pace_goes_on_with_the_number_of_threads_that_was_faster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Half as many threads are tried, and twice as many again, for an eighth of a slice."""
+    clock = itertools.count(1, 2)  # each look at it takes two seconds
+    monkeypatch.setattr(workers, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    pace = workers.Pace(4)
+    assert pace.next() == (4, 0)
+    pace.measure(4, 128, seconds=128 * 2e-5)
+    assert pace.next() == (2, 1024 // 8)  # a slice becomes at most eight times as long
+    pace.measure(2, 128, seconds=128 * 1e-5)
+    assert (pace.threads, pace.length) == (2, 8 * 1024)
+    assert pace.next() == (4, 1024)
+    pace.measure(4, 1024, seconds=1024 * 3e-5)
+    assert pace.next() == (1, 10_000 // 8)
+    pace.measure(1, 1250, seconds=1250 * 2e-5)
+    assert pace.threads == 2
+    pace.measure(2, 10_000, seconds=10_000 * 4e-5)  # another process has come
+    assert (pace.threads, pace.length) == (1, 5000)
 
 
 def test_quick_runs_may_be_many() -> None:
@@ -169,7 +207,7 @@ def test_quick_runs_may_be_many() -> None:
     it = WorkersEngine(params, init_velocity(params), x, y, Config())
     for _ in range(500):
         it.run(range(7))
-    assert it.length <= 8 * workers.EXAMPLES
+    assert it.pace.length <= workers.EXAMPLES
 
 
 def test_training_goes_by_the_fastest_engine_for_the_arrays(
