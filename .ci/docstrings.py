@@ -1,6 +1,6 @@
-"""Validate docstrings with numpydoc, by the checks of pyproject.toml.
+"""Validate docstrings with numpydoc, by the checks that pyproject.toml selects.
 
-All public names count but those of the engines, which nobody calls but `purenet.epochs`.
+All public names are checked except those of the engines, which only `purenet.epochs` calls.
 """
 
 import importlib

@@ -1,8 +1,8 @@
-"""Run mutmut, and hold what survives against the list of docs/mutation.md.
+"""Run mutmut, and compare the surviving mutants with the list in docs/mutation.md.
 
-Mutmut leaves decorated functions alone. Those that Numba compiles are mutated here too, and run by
-Python, original and mutants. Counts are printed as a table. A mutant that survives unlisted, or
-that is listed and is killed, is a failure.
+Mutmut skips decorated functions. This script also mutates those that Numba compiles; Python runs
+their originals and their mutants. The counts are printed as a table. The script fails if a mutant
+survives that is not listed, or if a listed one is killed.
 """
 
 import os
@@ -20,18 +20,22 @@ from mutmut.state import state
 from mutmut.stats import status_by_exit_code
 from mutmut.workers.isolation import ForkServerRunner
 
-# Threads do not survive the fork that makes a process for each mutant.
+# Each mutant runs in a forked process, and threads do not survive a fork.
 os.environ |= {"NUMBA_DISABLE_JIT": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def is_compiled(node: cst.CSTNode) -> bool:
     """Tell whether a node is a function that Numba compiles."""
     names = [d.decorator for d in node.decorators] if isinstance(node, cst.FunctionDef) else []
-    return [getattr(name, "value", None) for name in names] in (["compiled"], ["kept"])
+    return [getattr(name, "value", None) for name in names] in (
+        ["compiled"],
+        ["inlined"],
+        ["kept"],
+    )
 
 
 def mutate_compiled_functions() -> None:
-    """Let mutmut mutate what is compiled, and choose among mutants outside of compiled code."""
+    """Make mutmut mutate compiled functions, and choose among the mutants outside compiled code."""
     visitor = file_mutation.MutationVisitor
     skip, arrange = visitor._skip_node_and_children, file_mutation.function_trampoline_arrangement
 
@@ -49,7 +53,7 @@ def mutate_compiled_functions() -> None:
 
 
 def run_quick_tests_first() -> None:
-    """Let each mutant meet its tests in the order of their duration."""
+    """Make mutmut run the fastest tests of each mutant first."""
     submit = ForkServerRunner.submit
 
     def submit_sorted(self: Any, name: str, tests: list[str], *rest: Any) -> None:
@@ -59,7 +63,7 @@ def run_quick_tests_first() -> None:
 
 
 def change(mutant: str, path: Path) -> tuple[str, str, str]:
-    """Return the function of a mutant, the code that it lacks, and the code that it has."""
+    """Return the function that a mutant changes, the original code and the changed code."""
     lines = get_diff_for_mutant(mutant, path=path).splitlines()[2:]
     old, new = (
         " ".join(line[1:].strip() for line in lines if line[0] == sign) for sign in ("-", "+")
@@ -69,7 +73,7 @@ def change(mutant: str, path: Path) -> tuple[str, str, str]:
 
 
 def listed() -> set[tuple[str, ...]]:
-    """Return the mutants of the table in docs/mutation.md."""
+    """Return the mutants in the table of docs/mutation.md."""
     rows = [line.split(" | ") for line in Path("docs/mutation.md").read_text().splitlines()]
     cells = [
         [cell.strip("| `") for cell in row[:3]] for row in rows if row[0].startswith("| `purenet")
@@ -78,7 +82,7 @@ def listed() -> set[tuple[str, ...]]:
 
 
 def main() -> None:
-    """Mutate, test, count and compare."""
+    """Mutate, test, print the counts, and compare the survivors with the list."""
     mutate_compiled_functions()
     run_quick_tests_first()
     shutil.rmtree("mutants", ignore_errors=True)
