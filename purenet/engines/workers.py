@@ -1,4 +1,4 @@
-"""Training on NumPy arrays by compiled workers, one thread each (the extra ``fast``).
+"""Training on NumPy arrays by compiled workers (the extra ``fast``).
 
 Each worker owns a block of the columns of every layer's input a_{k-1}, and so the same block of the
 rows of W_k and of their velocity. No other worker reads or writes these rows: they stay in the
@@ -12,30 +12,28 @@ cache of one core. The product a_{k-1} W_k is the sum of one partial product of 
 A batch takes 2 L waits, and only activations pass between cores. A batch that is larger than a
 chunk is processed chunk by chunk: the gradient accumulates in the velocity, and the last chunk
 takes the step.
+
+Each worker has a thread, unless the machine is busy: then one thread may do the work of several
+workers, which changes no bit.
 """
 
 import logging
 import math
-import os
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  # the BLAS that Numba calls
-from llvmlite import ir
-from numba import njit, types
+from numba import njit
 from numba.core import event
-from numba.core.cgutils import get_or_insert_function
-from numba.extending import lower_builtin, type_callable
-from numba.np.arrayobj import make_array
 from numpy.typing import NDArray
 
 from purenet.config import Config
 from purenet.engines import CHUNK, as_input
+from purenet.engines.atomics import fetch_add, give_way, load_acquire, pause
 from purenet.engines.threads import processors, serial_blas
 from purenet.params import Params, copy, flat_views, sizes
 
@@ -54,76 +52,36 @@ serial_blas.find_libraries()
 
 
 class Net(NamedTuple):
-    """A network, and the memory that its workers share.
+    """A network, and the memory that its workers share."""
 
-    Parameters
-    ----------
-    first, stop : int
-        The workers whose work the thread does that has this tuple: from `first` to `stop` - 1.
-    threads : int
-        How many threads share the work.
-    widths : array
-        w_0, ..., w_L.
-    W_offset, b_offset : array
-        At k, where W_k and b_k start in `params` and in `velocity`.
-    a_offset : array
-        At k, where a_k starts in a row of `inputs`.
-    params, velocity : array
-        One vector each.
-    inputs : array
-        A row for each worker: its columns of a_0, ..., a_{L-1}.
-    products : array
-        At [k % 2, h], the partial product of worker h in layer k.
-    deltas : array
-        At k % 2, δ_k.
-    scratch : array
-        A row for each worker.
-    sums : array
-        A row for each worker: its sums of cross-entropies of the batch and of squared weights.
-    arrivals : array
-        At 0, how often threads have come to a wait.
-    """
-
-    first: int
-    stop: int
+    first: int  # the workers whose work the thread does that has this tuple ...
+    stop: int  # ... are those from `first` to `stop` - 1
     threads: int
-    widths: NDArray[Any]
-    W_offset: NDArray[Any]
-    b_offset: NDArray[Any]
-    a_offset: NDArray[Any]
+    widths: NDArray[Any]  # w_0, ..., w_L
+    W_offset: NDArray[Any]  # at k, where W_k starts in `params` and `velocity`
+    b_offset: NDArray[Any]  # at k, where b_k starts in them
+    a_offset: NDArray[Any]  # at k, where a_k starts in a row of `inputs`
     params: NDArray[Any]
     velocity: NDArray[Any]
-    inputs: NDArray[Any]
-    products: NDArray[Any]
-    deltas: NDArray[Any]
-    scratch: NDArray[Any]
-    sums: NDArray[Any]
-    arrivals: NDArray[Any]
+    inputs: NDArray[Any]  # a row for each worker: its columns of a_0, ..., a_{L-1}
+    products: NDArray[Any]  # at [k % 2, h], the partial product of worker h in layer k
+    deltas: NDArray[Any]  # at k % 2, δ_k
+    scratch: NDArray[Any]  # a row for each worker
+    sums: NDArray[Any]  # a row for each worker: its sums of cross-entropies and of squared weights
+    arrivals: NDArray[Any]  # at 0, how often threads have come to a wait
 
 
 class Rule(NamedTuple):
-    """How a network is trained. Numbers typed `Any` have the dtype of the parameters.
+    """How a network is trained. What is typed `Any` has the dtype of the parameters."""
 
-    Parameters
-    ----------
-    examples, batch, chunk : int
-        Examples of the run, of a batch and of a chunk.
-    scale : number
-        Factor of x.
-    momentum, decay, learning_rate : number
-        β, (1 - β) l2 and η.
-    gradient_weight, l2 : float
-        1 - β and the strength of the penalty.
-    """
-
-    examples: int
-    batch: int
-    chunk: int
-    scale: Any
-    momentum: Any
-    decay: Any
-    learning_rate: Any
-    gradient_weight: float
+    examples: int  # of the run
+    batch: int  # examples of a batch
+    chunk: int  # examples of a chunk
+    scale: Any  # of x
+    momentum: Any  # β
+    decay: Any  # (1 - β) l2
+    learning_rate: Any  # η
+    gradient_weight: float  # 1 - β
     l2: float
 
 
@@ -147,67 +105,6 @@ def kept(function: Any) -> Any:
         return njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # neither beside this file nor in the user's home
         return compiled(function)
-
-
-def machine_code(function: Any, result: Any, *arguments: Any) -> Callable[[Any], Any]:
-    """Return a decorator of a generator of LLVM instructions, the compiled form of a function."""
-    type_callable(function)(lambda _: result)
-    register: Callable[[Any], Any] = lower_builtin(function, *arguments)
-    return register
-
-
-_lock = threading.Lock()
-
-
-def fetch_add(counter: NDArray[Any]) -> int:
-    """Add one to a counter, and return what it was: atomic, acquire and release."""
-    with _lock:
-        counter[0] += 1
-        return int(counter[0]) - 1
-
-
-@machine_code(fetch_add, lambda counter: types.int64, types.Array)  # noqa: ARG005
-def generate_fetch_add(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    """Generate an atomic addition."""
-    place = make_array(signature.args[0])(context, builder, args[0]).data
-    return builder.atomic_rmw("add", place, context.get_constant(types.int64, 1), "acq_rel")
-
-
-def load_acquire(counter: NDArray[Any]) -> int:
-    """Return a counter. What other workers wrote before they changed it is visible afterwards."""
-    return int(counter[0])
-
-
-@machine_code(load_acquire, lambda counter: types.int64, types.Array)  # noqa: ARG005
-def generate_load_acquire(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    """Generate an atomic load."""
-    place = make_array(signature.args[0])(context, builder, args[0]).data
-    return builder.load_atomic(place, "acquire", 8)
-
-
-def pause() -> None:
-    """Stall this core for some cycles, so that spinning does not slow down its other thread."""
-
-
-@machine_code(pause, lambda: types.none)
-def generate_pause(context: Any, builder: Any, *_: Any) -> Any:
-    """Generate a fence."""
-    builder.fence("seq_cst")  # LLVM has no other such instruction for all processors
-    return context.get_dummy_value()
-
-
-def give_way() -> None:
-    """Let another thread run on this core."""
-    time.sleep(0)
-
-
-@machine_code(give_way, lambda: types.none)
-def generate_give_way(context: Any, builder: Any, *_: Any) -> Any:
-    """Generate a call of the operating system, where it has one."""
-    if os.name == "posix":
-        kind = ir.FunctionType(ir.IntType(32), ())
-        builder.call(get_or_insert_function(builder.module, kind, "sched_yield"), ())
-    return context.get_dummy_value()
 
 
 @compiled

@@ -13,7 +13,7 @@ from numba import njit
 from threadpoolctl import threadpool_limits
 
 from purenet import Config, engines, init, init_velocity, training
-from purenet.engines import workers
+from purenet.engines import atomics, workers
 from purenet.engines.inplace import InplaceEngine
 from purenet.engines.threads import serial_blas
 from purenet.engines.workers import WorkersEngine
@@ -227,9 +227,9 @@ def test_waits_are_compiled_to_atomic_instructions() -> None:
     """Arriving is one atomic addition, and looking is a load that no later load passes."""
 
     def all_four(counter: Any) -> Any:
-        workers.pause()
-        workers.give_way()
-        return workers.fetch_add(counter) + workers.load_acquire(counter)
+        atomics.pause()
+        atomics.give_way()
+        return atomics.fetch_add(counter) + atomics.load_acquire(counter)
 
     compiled: Any = njit(all_four)
     counter = np.array([5])
