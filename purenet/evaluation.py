@@ -26,8 +26,6 @@ __all__ = [
     "Evaluation",
     "accuracy",
     "evaluate",
-    "evaluate_logits",
-    "logits",
     "predict",
     "predict_proba",
 ]

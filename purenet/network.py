@@ -26,7 +26,7 @@ from purenet.params import (
     layers,
 )
 
-__all__ = ["backward", "forward", "init", "log_softmax", "loss", "loss_and_delta"]
+__all__ = ["backward", "forward", "init", "loss"]
 
 
 def init(

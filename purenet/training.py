@@ -30,8 +30,6 @@ __all__ = [
     "Epoch",
     "State",
     "TrainResult",
-    "check_state",
-    "engine_class",
     "epoch_order",
     "epochs",
     "train",
@@ -135,10 +133,29 @@ class DivergenceError(ArithmeticError):
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> Any:
-    """Return the order in which an epoch, counted from 0, visits n examples.
+    """Return the order in which an epoch visits the examples.
 
-    Epoch e takes the e-th stream spawned from the seed. No other seed below 2¹²⁸ leads to that
-    stream, and no seed of `init`.
+    Epoch e takes the e-th stream that is spawned from the seed. No other seed below 2¹²⁸ leads to
+    that stream, neither here nor in `init`.
+
+    Parameters
+    ----------
+    seed : int
+        ``cfg.seed``.
+    epoch : int
+        Number of the epoch, from 0.
+    n : int
+        Number of examples.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n,)
+        A permutation of 0, ..., n - 1.
+
+    Examples
+    --------
+    >>> epoch_order(0, 0, 5)
+    array([0, 3, 2, 1, 4])
     """
     sequence = np.random.SeedSequence(seed, spawn_key=(epoch,))
     return np.random.Generator(np.random.PCG64(sequence)).permutation(n)

@@ -1,1 +1,1 @@
-"""Tools to test code of one's own: the ones that purenet is tested with."""
+"""Tools to test your own code with. purenet is tested with the same tools."""

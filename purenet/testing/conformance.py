@@ -1,7 +1,7 @@
-"""Hold an implementation of the multilayer perceptron against its laws.
+"""Check an implementation of the multilayer perceptron against its laws.
 
-Give functions of your own where purenet's stand, NumPy arrays in and out, and each law is tried on
-many networks and batches, hard places among them.
+Put your own functions, with NumPy arrays in and out, in place of purenet's. Each law is then tried
+on many networks and batches, including the places where implementations break.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +12,7 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky
+from numpy.typing import DTypeLike
 
 from purenet.testing.laws import Implementation, Law, network, optim, training
 
@@ -30,7 +31,7 @@ def check(
     implementation: Implementation,
     *laws: str,
     max_examples: int = 100,
-    dtypes: Sequence[Any] = (np.float64, np.float32),
+    dtypes: Sequence[DTypeLike] = (np.float64, np.float32),
 ) -> None:
     """Try laws on an implementation.
 
@@ -41,16 +42,17 @@ def check(
     *laws : str
         Names from `LAWS`; all of them if none is given.
     max_examples : int
-        How often each law is tried.
+        The number of examples that each law is tried on.
     dtypes : sequence of dtype
-        What is drawn; ``[np.float32]`` for an implementation that knows no other.
+        The dtypes of the examples: ``[np.float32]`` for an implementation that takes no other.
 
     Raises
     ------
     AssertionError
-        A law that fails, with a small counterexample; whatever the implementation itself raises.
+        A law that fails, with a small counterexample. Other errors of the implementation are
+        raised as they are.
     ValueError
-        A name that is no law's.
+        A name that is not in `LAWS`.
 
     Examples
     --------
@@ -86,7 +88,7 @@ def check(
 def examples_until_caught(
     implementation: Implementation, law: str, *, max_examples: int = 100
 ) -> int | None:
-    """Count the examples that a law is tried on until it fails, the failing one included.
+    """Count the examples that a law is tried on until it fails, including the failing one.
 
     Parameters
     ----------
@@ -95,12 +97,12 @@ def examples_until_caught(
     law : str
         A name from `LAWS`.
     max_examples : int
-        How often the law is tried.
+        The largest number of examples to try.
 
     Returns
     -------
     int or None
-        The count, always the same one, or None if the law did not fail.
+        The count, which is the same at each call, or None if the law did not fail.
     """
     tried, caught = 0, False
 
@@ -122,10 +124,10 @@ def _try(
     law: Law,
     trial: Callable[..., None],
     max_examples: int,
-    dtypes: Sequence[Any] = (np.float64, np.float32),
+    dtypes: Sequence[DTypeLike] = (np.float64, np.float32),
     **more: Any,
 ) -> None:
-    """Call ``trial(law, *drawn)`` on as many examples as told."""
+    """Call ``trial(law, *drawn)`` on so many examples."""
     strategies = [
         drawn if isinstance(drawn, st.SearchStrategy) else drawn(dtypes=dtypes)
         for drawn in law.strategies

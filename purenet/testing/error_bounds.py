@@ -1,37 +1,40 @@
-"""How far from the exact result a correct implementation may be: rounding errors, bounded a priori.
+"""Bound the rounding errors of a correct implementation a priori.
 
 **One operation.** fl(x ∘ y) = (x ∘ y)(1 + δ) + η with |δ| ≤ u = eps / 2 and |η| ≤ tiny, the least
-normal number: hardware may flush subnormal operands and results to zero. Vectorised exponentials
-and logarithms are within 4 ulp, at most 4 eps relative. Products and sums of n terms, in any order,
-with or without fused multiply-add, lose at most γ_n = n u / (1 - n u) of the sum of the magnitudes
-of their terms [Higham, sections 3.1 and 3.5]; a term that is exactly 0 loses nothing.
+normal number, because hardware may flush subnormal operands and results to zero. Vectorised
+exponentials and logarithms are within 4 ulp, at most 4 eps relative. Products and sums of n terms,
+in any order, with or without fused multiply-add, lose at most γ_n = n u / (1 - n u) of the sum of
+the magnitudes of their terms [Higham, sections 3.1 and 3.5]. A term that is exactly 0 loses
+nothing.
 
-**A running bound** [Higham, section 3.3]. Each intermediate array is carried as (value, error):
-`value` is one evaluation in float64, and the invariant is that every correct evaluation in the
-working precision, float64 at best, lies within `error` of the exact array. So the exact array lies
-within `error` of `value`, every other evaluation within 2 `error` of it, and
-size = |value| + 2 error is above the magnitudes of them all.
+**A running bound** [Higham, section 3.3]. Each intermediate array is a pair (value, error). `value`
+is one evaluation in float64. The invariant: every correct evaluation in the working precision,
+float64 at best, lies within `error` of the exact array. So the exact array lies within `error` of
+`value`, every other evaluation lies within 2 `error` of it, and size = |value| + 2 error bounds the
+magnitudes of them all.
 
-**Products.** As |ãb̃ - ab| ≤ err_a |b| + |ã| err_b, with the rounding of ãb̃ itself
+**Products.** As |ãb̃ - ab| ≤ err_a |b| + |ã| err_b, and as ãb̃ itself is rounded,
 err(a b) = err_a size_b + size_a err_b + γ_n size_a size_b + 3 tiny (number of terms that are not
 0): a term may underflow as a product, in its sum, and in what the sum is added to. A bias is one
 more term: z = [a 1] [W; b].
 
 **ReLU.** |max(z̃, 0) - max(z, 0)| ≤ |z̃ - z|, and a = 0 without error where every z̃ is negative.
-Where |value| ≤ 2 err_z, correct evaluations may differ in sign, one with δ = 0 and one with δ = v:
-there the error is size_v. But where err_z = 0, as in a sum of zeros, every z̃ is 0, and δ too.
+Where |value| ≤ 2 err_z, correct evaluations may differ in sign. One has δ = 0 and one has δ = v, so
+the error is size_v there. But where err_z = 0, as in a sum of zeros, every z̃ is 0, and so is δ.
 
 **Log-softmax.** Let Δ_j be the error of z_j - max z with the rounding of the difference, so that
-|Δ_j| ≤ d_j = err_z,j + u |z_j - max z|. It changes log p_j by -log Σ_i p_i exp(Δ_i - Δ_j), at most
-log(1 + Σ_{i≠j} p_i (exp(d_i + d_j) - 1)) and at most max_{i≠j} (d_i + d_j), as Σ_i p_i = 1: an
-unlikely class adds little, however large its logit. Then come the exponentials of C classes (4 eps
-relative, and so 4 eps in the logarithm), their sum (γ_C), its logarithm (4 eps log C) and the last
-difference (u |log p_j|). Last, |p̃_j - p_j| ≤ p_j (exp(err + 4 eps) - 1) + tiny.
-This needs the maximum to be subtracted first: z_j - log Σ_i exp(z_i), computed as written, is off
-by u max |z| even where one class is certain.
+|Δ_j| ≤ d_j = err_z,j + u |z_j - max z|. It changes log p_j by -log Σ_i p_i exp(Δ_i - Δ_j). This is
+at most log(1 + Σ_{i≠j} p_i (exp(d_i + d_j) - 1)), and at most max_{i≠j} (d_i + d_j), as
+Σ_i p_i = 1: an unlikely class adds little, however large its logit. To this come the errors of the
+exponentials of C classes (4 eps relative, and so 4 eps in the logarithm), of their sum (γ_C), of
+its logarithm (4 eps log C) and of the last difference (u |log p_j|). Finally,
+|p̃_j - p_j| ≤ p_j (exp(err + 4 eps) - 1) + tiny.
+The bound assumes that the maximum is subtracted first. The expression z_j - log Σ_i exp(z_i),
+computed as written, is off by u max |z| even where one class is certain.
 
-The bounds are evaluated in float64. What that rounds, and terms of order eps² left out above,
-change them by less than 1/1000 (up to 10⁴ classes in float32), by which u and tiny are enlarged.
+The bounds are evaluated in float64. The rounding of this evaluation, and the terms of order eps²
+left out above, change them by less than 1/1000 (up to 10⁴ classes in float32). u and tiny are
+enlarged by as much.
 
 N. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., 2002, chapter 3.
 """
@@ -40,44 +43,44 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from purenet.params import Params, layers
 
 __all__ = ["backward_bound", "forward_bound", "step_bound"]
 
-Array = Any
-Network = dict[str, Any]
-
 
 class Within(NamedTuple):
-    """An array in float64, and how far from the exact array a correct evaluation may be."""
+    """Hold an array in float64, and a bound of the error of every correct evaluation."""
 
-    value: Array
-    error: Array
+    value: NDArray[np.float64]
+    error: NDArray[np.float64]
 
     @property
-    def size(self) -> Array:
+    def size(self) -> NDArray[np.float64]:
         """Bound the magnitude of the exact array and of every correct evaluation."""
         return np.abs(self.value) + 2 * self.error
 
 
-def exactly(value: Array) -> Within:
+def exactly(value: NDArray[np.float64]) -> Within:
     """Return an array without error."""
     return Within(value, np.zeros_like(value))
 
 
-def each(f: Callable[..., Array], *arrays: Within) -> Within:
-    """Rearrange or join arrays: values with values, and errors with errors."""
-    return Within(f(*(a.value for a in arrays)), f(*(a.error for a in arrays)))
+def rearrange(f: Callable[[NDArray[np.float64]], NDArray[np.float64]], a: Within) -> Within:
+    """Apply a function that moves or selects elements to the values and to their errors."""
+    return Within(f(a.value), f(a.error))
 
 
-def stack(*rows: Array) -> Array:
-    """Put matrices on top of each other."""
-    return np.vstack(rows)
+def join(f: Callable[[list[NDArray[np.float64]]], NDArray[np.float64]], *parts: Within) -> Within:
+    """Join arrays by `np.hstack` or `np.vstack`: values with values, errors with errors."""
+    return Within(f([a.value for a in parts]), f([a.error for a in parts]))
 
 
 class Arithmetic:
-    """The operations of a working precision, on arrays known within an error."""
+    """Compute in a working precision, on arrays known within an error."""
 
-    def __init__(self, dtype: Any) -> None:
+    def __init__(self, dtype: DTypeLike) -> None:
         info = np.finfo(dtype)
         self.dtype = np.dtype(dtype)
         self.u = 1.001 * float(info.eps) / 2
@@ -88,8 +91,8 @@ class Arithmetic:
         """Bound the relative error of n roundings."""
         return n * self.u / (1 - n * self.u)
 
-    def given(self, array: Array) -> Within:
-        """Take an operand: without error, but for a change of dtype and for subnormals."""
+    def given(self, array: NDArray[Any]) -> Within:
+        """Return an operand, whose errors come from a change of dtype and from subnormals alone."""
         value = np.asarray(array, np.float64)
         rounding = 0.0 if array.dtype == self.dtype else self.u
         size = np.abs(value)
@@ -102,17 +105,17 @@ class Arithmetic:
         return Within(a.value @ b.value, error + self.gamma(len(b.value)) * (a.size @ b.size))
 
     def plus(self, a: Within, b: Within) -> Within:
-        """Add two arrays, whose own errors allow for the underflow of their sum."""
+        """Add two arrays. Their own errors already allow for the underflow of the sum."""
         total = Within(a.value + b.value, a.error + b.error)
         return Within(total.value, total.error + self.u * total.size)
 
     def times(self, c: float, a: Within) -> Within:
-        """Multiply an array by a number c >= 0 that is rounded, too."""
+        """Multiply an array by a number c >= 0, which is rounded too."""
         underflow = 3 * self.tiny * (1 + a.size) * (a.size > 0) * (c > 0)
         return Within(c * a.value, c * (a.error + self.gamma(2) * a.size) + underflow)
 
     def log_softmax(self, z: Within) -> Within:
-        """Return log p, for each row of logits."""
+        """Return log softmax(z) of each row of logits."""
         classes = z.value.shape[1]
         s = z.value - z.value.max(axis=1, keepdims=True)
         log_p = s - np.log(np.exp(s).sum(axis=1, keepdims=True))
@@ -130,25 +133,26 @@ class Arithmetic:
         return Within(log_p, change + functions + difference + 3 * classes * self.tiny)
 
     def exp(self, a: Within) -> Within:
-        """Return exp(a), for a <= 0."""
+        """Return exp(a) for a <= 0."""
         error = a.error + self.four_ulp
         most = np.exp(np.minimum(a.value + 2 * error, 0))  # from 1 on, error says no more than this
         return Within(np.exp(a.value), most * np.expm1(np.minimum(error, 1)) + self.tiny)
 
 
-def signs(z: Within) -> tuple[Array, Array]:
-    """Return where z > 0 as it was evaluated, and where other evaluations may find otherwise."""
+def signs(z: Within) -> tuple[NDArray[np.bool], NDArray[np.bool]]:
+    """Return where z > 0 in this evaluation, and where other evaluations may find otherwise."""
     return z.value > 0, (z.error > 0) & (np.abs(z.value) <= 2 * z.error)
 
 
-def layers(working: Arithmetic, params: Network, x: Array) -> tuple[list[Within], list[Within]]:
+def propagate(
+    working: Arithmetic, params: Params, x: NDArray[Any]
+) -> tuple[list[Within], list[Within]]:
     """Return the inputs a_0, ..., a_{L-1} and the results z_1, ..., z_L of the layers."""
     a, inputs, results = working.given(x), [], []
-    for k in range(1, len(params) // 2 + 1):
-        W, b = working.given(params[f"W{k}"]), working.given(params[f"b{k}"][None, :])
+    for W, b in layers(params):
         z = working.product(
-            each(lambda *parts: np.hstack(parts), a, exactly(np.ones((len(x), 1)))),
-            each(stack, W, b),
+            join(np.hstack, a, exactly(np.ones((len(x), 1)))),
+            join(np.vstack, working.given(W), working.given(b[None, :])),
         )
         inputs.append(a)
         results.append(z)
@@ -157,7 +161,7 @@ def layers(working: Arithmetic, params: Network, x: Array) -> tuple[list[Within]
     return inputs, results
 
 
-def forward_bound(params: Network, x: Array) -> Array:
+def forward_bound(params: Params, x: NDArray[Any]) -> NDArray[Any]:
     """Bound the absolute error of each logit.
 
     Parameters
@@ -178,10 +182,12 @@ def forward_bound(params: Network, x: Array) -> Array:
     >>> bool(0 < forward_bound(params, np.array([[0.3]])) < 4e-16)
     True
     """
-    return layers(Arithmetic(params["W1"].dtype), params, x)[1][-1].error
+    return propagate(Arithmetic(params["W1"].dtype), params, x)[1][-1].error
 
 
-def backward_bound(params: Network, x: Array, y: Array, *, l2: float = 0.0) -> tuple[Any, Network]:
+def backward_bound(
+    params: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0
+) -> tuple[float, Params]:
     """Bound the absolute errors of the loss and of each coordinate of its gradient.
 
     Parameters
@@ -210,43 +216,40 @@ def backward_bound(params: Network, x: Array, y: Array, *, l2: float = 0.0) -> t
     True
     """
     working = Arithmetic(params["W1"].dtype)
-    inputs, results = layers(working, params, x)
+    inputs, results = propagate(working, params, x)
     log_p = working.log_softmax(results[-1])
     n, classes = log_p.value.shape
     ones, one_hot = exactly(np.ones((1, n))), np.eye(classes)[y]
 
-    picked = each(lambda array: array[np.arange(n), y][:, None], log_p)
+    picked = rearrange(lambda array: array[np.arange(n), y][:, None], log_p)
     terms = [working.times(1 / n, working.product(exactly(-ones.value), picked))]
     delta = working.times(1 / n, working.plus(working.exp(log_p), exactly(-one_hot)))
     bounds = dict(params)
     for k in range(len(inputs), 0, -1):
         W = working.given(params[f"W{k}"])
-        column = each(lambda array: array.reshape(-1, 1), W)
-        terms.append(working.times(0.5 * l2, working.product(each(np.transpose, column), column)))
-        of_loss = working.product(each(np.transpose, inputs[k - 1]), delta)
+        row = rearrange(lambda array: array.reshape(1, -1), W)
+        squares = working.product(row, rearrange(np.transpose, row))
+        terms.append(working.times(0.5 * l2, squares))
+        of_loss = working.product(rearrange(np.transpose, inputs[k - 1]), delta)
         bounds[f"W{k}"] = working.plus(of_loss, working.times(l2, W)).error
         bounds[f"b{k}"] = working.product(ones, delta).error[0]
         if k > 1:
-            v = working.product(delta, each(np.transpose, W))
+            v = working.product(delta, rearrange(np.transpose, W))
             on, unsure = signs(results[k - 2])
             error = np.where(unsure, v.size, np.where(on, v.error, 0))
             delta = Within(np.where(on, v.value, 0), error)
-    loss = working.product(exactly(np.ones((1, len(terms)))), each(stack, *terms))
-    return loss.error.item(), bounds
+    loss = working.product(exactly(np.ones((1, len(terms)))), join(np.vstack, *terms))
+    return float(loss.error.item()), bounds
 
 
 def step_bound(
-    params: Network, velocity: Network, grads: Network, *, learning_rate: float, momentum: float
-) -> tuple[Network, Network]:
-    """Bound the absolute errors of a step's results.
+    params: Params, velocity: Params, grads: Params, *, learning_rate: float, momentum: float
+) -> tuple[Params, Params]:
+    """Bound the absolute errors of the results of a step.
 
     Parameters
     ----------
-    params : dict of numpy.ndarray
-        As for `purenet.momentum_step`.
-    velocity : dict of numpy.ndarray
-        As for `purenet.momentum_step`.
-    grads : dict of numpy.ndarray
+    params, velocity, grads : dict of numpy.ndarray
         As for `purenet.momentum_step`.
     learning_rate : float
         η.
@@ -265,7 +268,7 @@ def step_bound(
     >>> bool(0 < bounds["b1"] < 4e-16)
     True
     """
-    bounds: tuple[Network, Network] = ({}, {})
+    bounds: tuple[Params, Params] = ({}, {})
     for name, p in params.items():
         working = Arithmetic(p.dtype)
         kept = working.times(momentum, working.given(velocity[name]))

@@ -1,63 +1,68 @@
-r"""Check a gradient against differences of its function, and say so where a kink leaves no answer.
+r"""Check a gradient against differences of its function; at a kink, say that there is no answer.
 
-`check_gradients` takes any scalar function f of a dictionary of arrays. It looks at f along lines,
-φ(t) = f(θ + t v), where v is one coordinate or a random direction, and gives each derivative φ′(0)
-one of three verdicts: the claimed number *agrees*; it *disagrees*; or the check is *inconclusive*,
-because φ has a kink (a jump of φ′, as ReLU has) too near to 0 to be told from one at 0.
+`check_gradients` takes any scalar function f of a dictionary of arrays. It examines f along lines,
+φ(t) = f(θ + t v), where v is one coordinate or a random direction. Each derivative φ′(0) gets one
+of three verdicts. The claimed number *agrees*; it *disagrees*; or the check is *inconclusive*: φ
+has a kink (a jump of φ′, as ReLU has) so near to 0 that it cannot be told from a kink at 0.
 
-**Differences.** What is known of φ is f, a number within η of it. Rounding the result costs
-eps\|f\|; what the arithmetic inside f costs is measured, by what a polynomial leaves of f at points
-so near to each other that f is one but for its rounding [1]_ (so what moves f at a scale of about
-1e-7 max(1, \|θ\|) counts as noise). With a step h, and D± the slopes from 0 to ±h,
+**Noise.** Only values of φ are known, each to within η. Rounding the result costs eps\|f\|. The
+rounding of the arithmetic inside f is measured: on lines so short that f is a polynomial but for
+its rounding, the noise is the residual of a fitted polynomial [1]_. (So whatever moves f at a scale
+of about 1e-7 max(1, \|θ\|) counts as noise.)
+
+**Differences.** With a step h, and with the slopes D± from 0 to ±h,
 
     C(h) = (φ(h) - φ(-h)) / 2h = φ′(0) + φ‴ h²/6 + O(h⁴), to within η/h,
     G(h) = D+ - D- = φ″ h + O(h³), to within 4η/h.
 
-The errors of C balance at h = ∛ε max(1, \|θ\|), ε = η/\|f\| [2]_. The check begins there, with h
-rounded so that θ + h and θ - h are floating-point numbers. Nothing is assumed of φ″ and φ‴; what
-they and kinks do to C is measured by comparing h with 4h:
+The errors of C balance at h = ∛ε max(1, \|θ\|), ε = η/\|f\| [2]_. The check begins at this h,
+rounded so that θ + h and θ - h are floating-point numbers. It assumes nothing about φ″ and φ‴. It
+measures what they and kinks do to C by comparing h with 4h:
 
-- the truncation is at most \|C(h) - C(4h)\|, which is 15 times the truncation if φ is smooth;
-- the jump is what G tends to as h → 0, J = \|G(h) - G(4h)/4\| / (1 - 1/4). If φ is smooth it is
-  O(h³). With a kink at 0 it is the jump of φ′, whatever h is, and C is wrong by J/2.
+- The truncation is at most \|C(h) - C(4h)\|, which is 15 times the truncation if φ is smooth.
+- The jump is the limit of G as h → 0, J = \|G(h) - G(4h)/4\| / (1 - 1/4). If φ is smooth, J is
+  O(h³). With a kink at 0, J is the jump of φ′ for every h, and C is wrong by J/2.
 
-With one kink, at any distance, the sum of truncation and J/2 bounds the error of C(h). The
-tolerance is E = 5η/h + truncation + J/2, where 5η/h bounds what rounding does to all three. Where
-truncation + J/2 is more than 20 times 5η/h, h is divided by 4: on a smooth φ this divides the
-truncation by 16, the jump by 64, and so E by more than 2, whereas a kink at 0 leaves E as it is.
-Hence, at a step where E has fallen and truncation + J/2 is not that large, the derivative
+With one kink, at any distance, truncation + J/2 bounds the error of C(h). The tolerance is
+E = 5η/h + truncation + J/2, where 5η/h bounds the effect of rounding on all three. While
+truncation + J/2 is more than 20 times 5η/h, h is divided by 4. On a smooth φ this divides the
+truncation by 16, the jump by 64, and so E by more than 2. A kink at 0 leaves E as it is. Hence, at
+a step where E has fallen and truncation + J/2 is not that large, the derivative
 
 - *agrees* if the claim is within E of C;
 - *disagrees* if it is not, and 25 values from -4h to 4h lie on a polynomial of degree 5 to within
-  2η. If they do not, several kinks hide behind each other, and h is refined once more;
-- is *inconclusive* if no such step is left before rounding hides what there is to tell.
+  2η. If they do not, several kinks hide each other, and h is refined once more;
+- is *inconclusive* if rounding hides all differences before such a step is found.
 
 So a wrong derivative of a smooth function is not excused as a kink, and a kink does not make a
-right derivative look wrong. Where kinks nearer to each other than can be told cancel, f looks as if
-it had another derivative, which a convention like ReLU′(0) = 0 need not give: the verdict is f's.
+right derivative look wrong. Kinks that are too near to each other to be told apart may cancel. Then
+f looks as if it had another derivative, which need not follow a convention like ReLU′(0) = 0. The
+verdict is about that derivative.
 
-**The rounding of the claim.** Float32 parameters are raised to float64 where f then answers in
-float64, so that differences add nothing to the rounding of the float32 claim. Where f refuses
-float64, or answers in float32, it is differenced in its own precision, with η as measured. The
-rounding of a claimed derivative is taken as
+**The rounding of the claim.** Float32 parameters are raised to float64 if f then answers in
+float64, so that differences add nothing to the rounding of the float32 claim. If f refuses float64
+or answers in float32, it is differenced in its own precision, with η as measured. The rounding of a
+claimed derivative g is taken as
 
     64 ε (max\|g\| + √(2\|f φ″\|) + \|f\| / max(1, \|θ\|)) + 64 tiny,
 
 with ε the relative error of f in the precision of the claim (measured, at least eps), max\|g\| over
-the same array, and tiny the smallest normal number. What is rounded are the terms whose sum g is;
-their sizes sum to at most √(2 f φ″) in a sum of squares (Cauchy-Schwarz, φ″ of Gauss-Newton), and
-about so in a cross-entropy. A claim outside this is granted four times the change of the slope when
-all parameters move by their own rounding [3]_, for ill-conditioned problems, and for kinks nearer
-than rounding can tell. No bound made of values of f covers float32 derivatives that have lost all
-their digits (where probabilities round to 1 before large weights): check these in float64.
+the same array, and tiny the smallest normal number. The claim is a sum of rounded terms. In a sum
+of squares, their sizes add up to at most √(2 f φ″), by the Cauchy-Schwarz inequality with the φ″ of
+Gauss-Newton; in a cross-entropy they add up to about as much. A claim that is further off is
+granted four times the change of the slope when all parameters move by their own rounding [3]_. This
+allows for ill-conditioned problems, and for kinks nearer than rounding can tell. No bound made of
+values of f covers float32 derivatives that have lost all their digits (where probabilities round to
+1 because weights are large). Check these in float64.
 
 **The complex step.** If f takes complex parameters and is analytic in them, φ′(0) = Im φ(ih)/h
-subtracts nothing, so h is 1e-200 and the tolerance is the rounding of the claim [4]_. Kinks are
+subtracts nothing, so h is 1e-200 and the tolerance is the rounding of the claim [4]_. A kink is
 seen if h and -h give different slopes, as they do where NumPy compares complex numbers.
 
-**What can be seen.** Where θ, f and the derivative are of one size, the smallest relative error
-that disagrees is a few 1e-9 in float64, 1e-13 by the complex step, a few 1e-5 in a float32 gradient
-of an f that answers in float64, and 1e-3 if f is float32 itself. Each check reports its tolerance.
+**The smallest visible error.** If θ, f and the derivative are of one size, the smallest relative
+error that disagrees is a few 1e-9 in float64, 1e-13 by the complex step, a few 1e-5 in a float32
+gradient of an f that answers in float64, and 1e-3 if f is float32 itself. Each check reports its
+tolerance.
 
 References
 ----------
@@ -74,36 +79,36 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from purenet.params import check_integer
-from purenet.testing._differences import Differences, Function, Line, Verdict
+from purenet.params import Params, check_integer
+from purenet.testing.differences import Differences, FlatFunction, Line, Verdict
 
 __all__ = ["EXHAUSTIVE", "Check", "GradientReport", "Method", "Verdict", "check_gradients"]
 
 Method: TypeAlias = Literal["central", "complex-step"]
 
 EXHAUSTIVE = 1000
-"""Every coordinate is checked where there are at most so many."""
+"""The number of parameters up to which every coordinate is checked."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One derivative: what was claimed, what was measured, and the verdict.
+    """Hold one derivative as claimed and as measured, and the verdict.
 
     Parameters
     ----------
     name : str
-        The array of the coordinate, or ``"direction 0"`` and so on.
+        The name of the array, or ``"direction 0"`` and so on.
     index : tuple of int, optional
-        The coordinate in its array; None for a direction.
+        The index of the coordinate in its array; None for a direction.
     verdict : {"agrees", "disagrees", "inconclusive"}
         The answer.
     claimed, numeric : float
         The derivative by the gradient, and by differences of the function.
     tolerance : float
-        The error up to which the two agree. If inconclusive, it and `numeric` are those of the step
-        that came nearest to an answer.
+        The error up to which the two agree. If inconclusive, `numeric` and `tolerance` belong to
+        the step that came nearest to an answer.
     """
 
     name: str
@@ -120,14 +125,14 @@ class Check:
 
     @property
     def error(self) -> float:
-        """Return the distance between the two derivatives, infinite where one is not finite."""
+        """Return the distance between the two derivatives, infinite if one is not finite."""
         error = abs(self.claimed - self.numeric)
         return error if math.isfinite(error) else math.inf
 
 
 @dataclass(frozen=True)
 class GradientReport:
-    """What `check_gradients` found; `str` gives a summary and the worst derivatives.
+    """Hold the findings of `check_gradients`. `str` gives a summary and the worst derivatives.
 
     Parameters
     ----------
@@ -179,15 +184,16 @@ class GradientReport:
 
 
 def _badness(check: Check) -> tuple[int, float]:
+    """Return a key that sorts checks from good to bad."""
     rank = ("agrees", "inconclusive", "disagrees").index(check.verdict)
     scaled = 0 < check.tolerance < math.inf
     return rank, check.error / check.tolerance if scaled else check.error
 
 
 def check_gradients(
-    f: Callable[[dict[str, Any]], Any],
-    grads: Mapping[str, Any],
-    params: Mapping[str, Any],
+    f: Callable[[Params], Any],
+    grads: Mapping[str, ArrayLike],
+    params: Mapping[str, ArrayLike],
     *,
     method: Method = "central",
     coordinates: int = 32,
@@ -196,28 +202,29 @@ def check_gradients(
 ) -> GradientReport:
     r"""Compare a gradient with numerical derivatives of its function.
 
-    The verdict on a derivative is "agrees", "disagrees" or "inconclusive" (at a kink). How it is
-    found, and with which tolerance, is told at the head of this module.
+    The verdict on a derivative is "agrees", "disagrees" or "inconclusive" (at a kink). The head of
+    this module derives the verdicts and their tolerances.
 
     Parameters
     ----------
     f : callable
-        Any deterministic function to a real scalar from a dictionary of NumPy arrays with the names
-        and shapes of `params`. At each call it gets arrays of its own.
+        Any deterministic function from a dictionary of NumPy arrays, with the names and shapes of
+        `params`, to a real scalar. Each call gets arrays of its own.
     grads : mapping of str to array
         The claimed gradient of `f` at `params`: the same names and shapes, float32 or float64.
     params : mapping of str to array
         Finite parameters, float32 or float64.
     method : {"central", "complex-step"}
-        Central differences; or the complex step, for which `f` must take complex128 arrays and be
-        analytic in them.
+        Central differences; or the complex step, which needs an `f` that takes complex128 arrays
+        and is analytic in them.
     coordinates : int
-        How many random coordinates of each array to check where there are more than `EXHAUSTIVE`
-        parameters; otherwise all are.
+        The number of random coordinates to check in each array if there are more than `EXHAUSTIVE`
+        parameters. If there are fewer, all coordinates are checked.
     directions : int
-        How many random directions, through all parameters, to check where there are more than
+        The number of random directions, through all parameters, to check if there are more than
         `EXHAUSTIVE`. The components of a direction are ±max(1, \|θ\|), so that one wrong coordinate
-        shows in each. If one disagrees and no coordinate does, halving it finds one that may.
+        shows in each direction. If a direction disagrees and no coordinate does, halving the
+        direction leads to a coordinate that may.
     seed : int
         Seed of the random choices.
 
@@ -229,7 +236,7 @@ def check_gradients(
     Raises
     ------
     ValueError
-        Arguments that are not as above, or a value of `f` at `params` that is not finite.
+        Arguments that are not as described above, or a value of `f` at `params` that is not finite.
 
     Examples
     --------
@@ -247,20 +254,20 @@ def check_gradients(
     coordinates = check_integer("coordinates", coordinates, least=1)
     directions = check_integer("directions", directions, least=0)
     rng = np.random.Generator(np.random.PCG64(check_integer("seed", seed, least=0)))
-    params, grads = _arrays("params", params), _arrays("grads", grads)
-    if set(grads) != set(params):
-        raise ValueError(f"grads must have the keys {list(params)}, got {list(grads)}")
-    for name, p in params.items():
-        if grads[name].shape != p.shape:
-            raise ValueError(f"grads[{name!r}] must have shape {p.shape}, got {grads[name].shape}")
+    theta, claims = _arrays("params", params), _arrays("grads", grads)
+    if set(claims) != set(theta):
+        raise ValueError(f"grads must have the keys {list(theta)}, got {list(claims)}")
+    for name, p in theta.items():
+        if claims[name].shape != p.shape:
+            raise ValueError(f"grads[{name!r}] must have shape {p.shape}, got {claims[name].shape}")
         if not np.all(np.isfinite(p)):
             raise ValueError(f"params[{name!r}] must be finite, got NaN or infinity")
-    differences = Differences(Function(f, params, rng), [grads[name] for name in params], rng)
-    ends = np.cumsum([p.size for p in params.values()])
+    differences = Differences(FlatFunction(f, theta, rng), [claims[name] for name in theta], rng)
+    ends = np.cumsum([p.size for p in theta.values()])
     size = int(ends[-1])
     measure = differences.central if method == "central" else differences.complex_step
 
-    def check(name: str, index: tuple[int, ...] | None, line: Line) -> Check:
+    def along(line: Line, name: str, index: tuple[int, ...] | None = None) -> Check:
         claimed = differences.claim(line)
         verdict, numeric, tolerance = measure(line, claimed)
         if not (math.isfinite(claimed) and math.isfinite(numeric)):
@@ -269,34 +276,34 @@ def check_gradients(
 
     def coordinate(i: int) -> Check:
         k = int(np.searchsorted(ends, i, side="right"))
-        name, p = list(params.items())[k]
+        name, p = list(theta.items())[k]
         index = np.unravel_index(i - ends[k] + p.size, p.shape)
-        return check(name, tuple(map(int, index)), differences.f.coordinate(i))
+        return along(differences.f.coordinate(i), name, tuple(map(int, index)))
 
     if size <= EXHAUSTIVE:
         return GradientReport(tuple(map(coordinate, range(size))), size, method)
     checks = {i: coordinate(i) for i in differences.sample(coordinates, rng)}
-    along = []
+    of_directions = []
     for k in range(directions):
         v = rng.choice([-1.0, 1.0], size) * differences.f.unit
-        along.append(check(f"direction {k}", None, Line(slice(0, size), v)))
-        if along[k].verdict == "disagrees" and not any(map(_disagrees, checks.values())):
+        of_directions.append(along(Line(slice(0, size), v), f"direction {k}"))
+        if _disagrees(of_directions[k]) and not any(map(_disagrees, checks.values())):
             low, high = 0, size
-            while high - low > 1:
+            while high - low > 1:  # a wrong direction has a wrong half
                 middle = (low + high) // 2
                 half = Line(slice(low, middle), v[low:middle])
-                low, high = (low, middle) if _disagrees(check("", None, half)) else (middle, high)
+                low, high = (low, middle) if _disagrees(along(half, "half")) else (middle, high)
             checks[low] = coordinate(low)
-    return GradientReport((*(checks[i] for i in sorted(checks)), *along), size, method)
+    return GradientReport((*(checks[i] for i in sorted(checks)), *of_directions), size, method)
 
 
 def _disagrees(check: Check) -> bool:
     return check.verdict == "disagrees"
 
 
-def _arrays(title: str, arrays: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Return NumPy arrays; refuse dtypes that this module is not about."""
-    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+def _arrays(title: str, given: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+    """Return NumPy arrays, refusing other dtypes than float32 and float64."""
+    arrays = {name: np.asarray(array) for name, array in given.items()}
     for name, array in arrays.items():
         if array.dtype not in (np.float32, np.float64):
             raise ValueError(f"{title}[{name!r}] must be float32 or float64, got {array.dtype}")

@@ -1,38 +1,39 @@
-"""Wrong implementations, each the kind people really write, with the law that must catch it.
+"""Wrong implementations, each with a mistake that people really make, and the law that catches it.
 
-They show that the laws have teeth, and what a mistake may look like. Each differs from purenet in
-one place. ``python -m purenet.testing.mutants`` tries the laws on all of them and prints a table.
+They show that the laws have teeth, and what mistakes look like. Each differs from purenet in one
+place. ``python -m purenet.testing.mutants`` tries the laws on all of them and prints a table.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 import purenet
 from purenet import Config, State, TrainResult
-from purenet.params import is_weight
+from purenet.params import Params, copy, is_weight, layers, names, sizes
 from purenet.testing.conformance import Implementation, examples_until_caught
 
 __all__ = ["MUTANTS", "TEMPLATES", "Mutant", "main"]
 
-Params = dict[str, Any]
-Function = Callable[..., Any]
+Function: TypeAlias = Callable[..., Any]  # one of the functions of an implementation
+ArrayMap: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 class Mutant(NamedTuple):
-    """A wrong implementation.
+    """Hold a wrong implementation.
 
     Parameters
     ----------
     mistake : str
-        What is wrong with it.
+        The mistake, for the table.
     implementation : Implementation
-        Purenet's functions but for the wrong one.
+        The functions of purenet with a wrong one among them.
     caught_by : str
         The law that must fail.
     """
@@ -42,27 +43,35 @@ class Mutant(NamedTuple):
     caught_by: str
 
 
-def forward_with(activation: Function) -> Function:
+def forward_with(activation: ArrayMap) -> Function:
     """Return a `forward` with another activation."""
 
-    def forward(params: Params, x: Any) -> Any:
-        depth, x = len(params) // 2, x.astype(params["W1"].dtype)
-        for k in range(1, depth + 1):
-            z = x @ params[f"W{k}"] + params[f"b{k}"]
-            x = activation(z) if k < depth else z
-        return x
+    def forward(params: Params, x: NDArray[Any]) -> NDArray[Any]:
+        *hidden, (W_L, b_L) = layers(params)
+        a = x.astype(W_L.dtype)
+        for W, b in hidden:
+            a = activation(a @ W + b)
+        return a @ W_L + b_L
 
     return forward
 
 
+def forward_by_text(params: Params, x: NDArray[Any]) -> NDArray[Any]:
+    """Return the logits of the layers in the order of their names as text: 1, 10, 11, 2, ..."""
+    pairs = layers(params)
+    order = sorted(range(len(pairs)), key=lambda k: str(k + 1))
+    arrays = [array for k in order for array in pairs[k]]
+    return purenet.forward(dict(zip(names(len(pairs)), arrays, strict=True)), x)
+
+
 def loss_with(
-    data: Function = purenet.loss,
-    penalty: Function = lambda w, l2, n: 0.5 * l2 * (w * w).sum(),
+    data: Callable[[Params, NDArray[Any], NDArray[Any]], Any] = purenet.loss,
+    penalty: Callable[[NDArray[Any], float, int], Any] = lambda w, l2, n: 0.5 * l2 * (w * w).sum(),
     penalised: Callable[[str], bool] = is_weight,
 ) -> Function:
-    """Return a `loss` of another data term, another penalty, or other penalised parameters."""
+    """Return a `loss` with another data term, another penalty, or other penalised parameters."""
 
-    def loss(params: Params, x: Any, y: Any, *, l2: float = 0.0) -> Any:
+    def loss(params: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0) -> Any:
         penalties = [penalty(p, float(l2), len(x)) for name, p in params.items() if penalised(name)]
         value = data(params, x, y) + sum(penalties)
         return params["W1"].dtype.type(value)
@@ -70,46 +79,54 @@ def loss_with(
     return loss
 
 
-def cross_entropy_of(p: Function) -> Function:
-    """Return a cross-entropy that takes the logarithm of probabilities p(logits)."""
+def cross_entropy_of(softmax: ArrayMap) -> Callable[[Params, NDArray[Any], NDArray[Any]], Any]:
+    """Return a cross-entropy that takes the logarithm of the probabilities softmax(logits)."""
 
-    def data(params: Params, x: Any, y: Any) -> Any:
+    def data(params: Params, x: NDArray[Any], y: NDArray[Any]) -> Any:
         purenet.loss(params, x, y)
         with np.errstate(all="ignore"):
-            return -np.log(p(purenet.forward(params, x))[np.arange(len(y)), y]).mean()
+            return -np.log(softmax(purenet.forward(params, x))[np.arange(len(y)), y]).mean()
 
     return data
 
 
-def naive_softmax(z: Any) -> Any:
-    """Return the softmax of the definition, which overflows."""
-    return np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+def naive_softmax(z: NDArray[Any]) -> NDArray[Any]:
+    """Return softmax(z) by its definition, whose exponentials overflow."""
+    p: NDArray[Any] = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    return p
 
 
-def clipped_softmax(z: Any) -> Any:
-    """Return probabilities of at least 1e-7."""
-    return np.maximum(naive_softmax(z - z.max(axis=1, keepdims=True)), z.dtype.type(1e-7))
+def clipped_softmax(z: NDArray[Any]) -> NDArray[Any]:
+    """Return softmax(z), but at least 1e-7."""
+    p: NDArray[Any] = naive_softmax(z - z.max(axis=1, keepdims=True))
+    return p.clip(min=z.dtype.type(1e-7))
 
 
 def backward_with(
-    divisor: Function = len,
-    slope: Function = lambda z: z > 0,
-    mask: Function = lambda z, k: z[k],
-    back: Function = lambda w: w.T,
-    decay: Function = lambda p, l2, n: l2 * p if p.ndim == 2 else 0 * p,
+    divisor: Callable[[NDArray[Any]], int] = len,
+    slope: ArrayMap = lambda z: z > 0,
+    mask: Callable[[list[NDArray[Any]], int], NDArray[Any]] = lambda z, k: z[k],
+    back: ArrayMap = lambda w: w.T,
+    decay: Callable[[NDArray[Any], float, int], NDArray[Any]] = lambda w, l2, n: l2 * w,
+    penalised: Callable[[str], bool] = is_weight,
 ) -> Function:
-    """Return a `backward` with one of its parts changed."""
+    """Return a `backward` in which one part is another."""
 
-    def backward(params: Params, x: Any, y: Any, *, l2: float = 0.0) -> Any:
+    def backward(
+        params: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0
+    ) -> tuple[Any, Params]:
         value, x = purenet.loss(params, x, y, l2=l2), x.astype(params["W1"].dtype)
-        a, z, depth = [x], [x], len(params) // 2
-        for k in range(1, depth + 1):
-            z.append(a[-1] @ params[f"W{k}"] + params[f"b{k}"])
+        a, z = [x], [x]
+        for W, b in layers(params):
+            z.append(a[-1] @ W + b)
             a.append(np.maximum(z[-1], 0))
         t = np.eye(z[-1].shape[1], dtype=x.dtype)[y]
         delta = (purenet.predict_proba(params, x) - t) / divisor(x)
-        grads = {name: decay(p, float(l2), len(x)) for name, p in params.items()}
-        for k in range(depth, 0, -1):
+        grads = {
+            name: decay(p, float(l2), len(x)) if penalised(name) else 0 * p
+            for name, p in params.items()
+        }
+        for k in range(len(layers(params)), 0, -1):
             grads[f"W{k}"] = grads[f"W{k}"] + a[k - 1].T @ delta
             grads[f"b{k}"] = grads[f"b{k}"] + delta.sum(axis=0)
             if k > 1:
@@ -119,30 +136,39 @@ def backward_with(
     return backward
 
 
-def gradient_through(change: Function) -> Function:
+def gradient_through(
+    change: Callable[[str, NDArray[Any], NDArray[Any], int], NDArray[Any]],
+) -> Function:
     """Return a `backward` that gives change(name, g, p, n) in place of each gradient g."""
 
-    def backward(params: Params, x: Any, y: Any, *, l2: float = 0.0) -> Any:
+    def backward(
+        params: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0
+    ) -> tuple[Any, Params]:
         value, grads = purenet.backward(params, x, y, l2=l2)
         return value, {name: change(name, g, params[name], len(x)) for name, g in grads.items()}
 
     return backward
 
 
-def backward_of_labels_written(params: Params, x: Any, y: Any, *, l2: float = 0.0) -> Any:
-    """Return what `backward` returns, having used y as scratch."""
+def backward_that_writes_labels(
+    params: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0
+) -> tuple[Any, Params]:
+    """Return the result of `backward`, and write y after that."""
     result = purenet.backward(params, x, y, l2=l2)
     with suppress(ValueError):  # read-only
-        y[:1] = len(params[f"b{len(params) // 2}"]) - 1 - y[:1]
+        y[:1] = sizes(params)[-1] - 1 - y[:1]
     return result
 
 
-def step_with(v_from: Function, p_from: Function) -> Function:
+def step_with(
+    v_from: Callable[[NDArray[Any], NDArray[Any], float, float], NDArray[Any]],
+    p_from: Callable[..., NDArray[Any]],
+) -> Function:
     """Return a `momentum_step` of v ← v_from(v, g, η, β), p ← p_from(p, v, old v, g, η, β)."""
 
     def momentum_step(
         params: Params, velocity: Params, grads: Params, *, learning_rate: float, momentum: float
-    ) -> Any:
+    ) -> tuple[Params, Params]:
         new_params, new_velocity = {}, {}
         rates = float(learning_rate), float(momentum)
         for name, p in params.items():
@@ -154,18 +180,27 @@ def step_with(v_from: Function, p_from: Function) -> Function:
     return momentum_step
 
 
-def average(v: Any, g: Any, eta: float, beta: float) -> Any:  # noqa: ARG001
-    """Return the new velocity, as it should be."""
+def average(v: NDArray[Any], g: NDArray[Any], eta: float, beta: float) -> Any:  # noqa: ARG001
+    """Return the right new velocity."""
     return beta * v + (1 - beta) * g
 
 
-def descend(p: Any, v: Any, old: Any, g: Any, eta: float, beta: float) -> Any:  # noqa: ARG001
-    """Return the new parameter, as it should be."""
+def descend(
+    p: NDArray[Any],
+    v: NDArray[Any],
+    old: NDArray[Any],  # noqa: ARG001
+    g: NDArray[Any],  # noqa: ARG001
+    eta: float,
+    beta: float,  # noqa: ARG001
+) -> Any:
+    """Return the right new parameter."""
     return p - eta * v
 
 
-def step_in_place(params: Params, velocity: Params, grads: Params, **rates: Any) -> Any:
-    """Return what `momentum_step` returns, in the given arrays where they can be written."""
+def step_in_place(
+    params: Params, velocity: Params, grads: Params, **rates: float
+) -> tuple[Params, Params]:
+    """Return the result of `momentum_step`, and write it to the given arrays that are writeable."""
     new_params, new_velocity = purenet.momentum_step(params, velocity, grads, **rates)
     for given, new in ((params, new_params), (velocity, new_velocity)):
         for name, array in given.items():
@@ -174,64 +209,95 @@ def step_in_place(params: Params, velocity: Params, grads: Params, **rates: Any)
     return new_params, new_velocity
 
 
-def permutation(cfg: Config, e: int, n: int) -> Any:
-    """Return the order of the examples in an epoch, as it should be."""
+def permutation(cfg: Config, e: int, n: int) -> NDArray[Any]:
+    """Return the right order of the examples in an epoch."""
     stream = np.random.SeedSequence(cfg.seed, spawn_key=(e,))
     return np.random.Generator(np.random.PCG64(stream)).permutation(n)
 
 
-def train_with(
-    order: Function = permutation,
-    batches: Function = lambda starts, n, size: starts,
-    mean: Function = np.average,
-    before_epoch: Function = lambda velocity: velocity,
-    x_of: Function = lambda x, rows: x[rows],
-    scale: Function = lambda x, cfg: x * cfg.input_scale if x.dtype.kind in "iu" else x,
-    rate: Function = lambda cfg: cfg.learning_rate,
-    first_epoch: Function = lambda state: state.epochs,
-    loss_at: str = "before",
-) -> Function:
-    """Return a `train` with one of its parts changed."""
+def scaled(x: NDArray[Any], cfg: Config) -> NDArray[Any]:
+    """Return the right input: integers are scaled."""
+    return x * cfg.input_scale if x.dtype.kind in "iu" else x
 
-    def train(params: Params, data: Any, cfg: Config, *, state: State | None = None) -> TrainResult:
+
+def train_with(
+    order: Callable[[Config, int, int], NDArray[Any]] = permutation,
+    kept: Callable[[range, int, int], Sequence[int]] = lambda starts, n, size: starts,
+    mean: Function = np.average,
+    before_epoch: Callable[[Params], Params] = lambda velocity: velocity,
+    x_of: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]] = lambda x, rows: x[rows],
+    scale: Callable[[NDArray[Any], Config], NDArray[Any]] = scaled,
+    rate: Callable[[Config], Any] = lambda cfg: cfg.learning_rate,
+    first_epoch: Callable[[State], int] = lambda state: state.epochs,
+    loss_at: Literal["before", "after"] = "before",
+) -> Function:
+    """Return a `train` in which one part is another."""
+
+    def train(
+        params: Params,
+        data: tuple[NDArray[Any], NDArray[Any]],
+        cfg: Config,
+        *,
+        state: State | None = None,
+    ) -> TrainResult:
         x, y = data
         n = len(x)
         size = cfg.batch_size or n
         velocity, done, *_ = state or (purenet.init_velocity(params), 0)
         start = first_epoch(state) if state else 0
-        params, velocity = ({k: p.copy() for k, p in one.items()} for one in (params, velocity))
+        params, velocity = copy(params), copy(velocity)
         history = []
         for e in range(cfg.epochs - done):
             rows = order(cfg, start + e, n) if cfg.shuffle else np.arange(n)
-            velocity, losses, sizes = before_epoch(velocity), [], []
-            for begin in batches(range(0, n, size), n, size):
+            velocity, losses, weights = before_epoch(velocity), [], []
+            for begin in kept(range(0, n, size), n, size):
                 batch = rows[begin : begin + size]
                 x_batch = scale(x_of(x, batch), cfg).astype(params["W1"].dtype)
                 value, grads = purenet.backward(params, x_batch, y[batch], l2=cfg.l2)
-                params, velocity = step(params, velocity, grads, rate(cfg), cfg.momentum)
+                params, velocity = unchecked_step(params, velocity, grads, rate(cfg), cfg.momentum)
                 if loss_at == "after":
                     value = purenet.loss(params, x_batch, y[batch], l2=cfg.l2)
                 losses.append(float(value))
-                sizes.append(len(batch))
-            history.append({"epoch": done + e + 1, "loss": float(mean(losses, weights=sizes))})
+                weights.append(len(batch))
+            history.append({"epoch": done + e + 1, "loss": float(mean(losses, weights=weights))})
         return TrainResult(params, State(velocity, max(cfg.epochs, done)), history)
 
     return train
 
 
-def step(params: Params, velocity: Params, grads: Params, rate: Any, beta: float) -> Any:
-    """Return what `momentum_step` returns, for a rate of any type."""
+def unchecked_step(
+    params: Params, velocity: Params, grads: Params, eta: Any, beta: float
+) -> tuple[Params, Params]:
+    """Return the result of `momentum_step` for a learning rate of any type."""
     velocity = {name: beta * velocity[name] + (1 - beta) * grads[name] for name in params}
-    return {name: p - rate * velocity[name] for name, p in params.items()}, velocity
+    return {name: p - eta * velocity[name] for name, p in params.items()}, velocity
+
+
+def train_and_write_state(
+    params: Params,
+    data: tuple[NDArray[Any], NDArray[Any]],
+    cfg: Config,
+    *,
+    state: State | None = None,
+) -> TrainResult:
+    """Return the result of `train`, and write the velocity of the state after that."""
+    result = purenet.train(params, data, cfg, state=state)
+    for v in (state.velocity if state else {}).values():
+        v[...] = 0
+    return result
 
 
 def init_with(
-    deviation: Function = lambda m, n, scale: math.sqrt(2 / m) if scale == "he" else scale,
-    seed_of_layer: Function = lambda seed, k: [seed, k],
+    deviation: Callable[[int, int, Any], float] = lambda fan_in, fan_out, scale: (
+        math.sqrt(2 / fan_in) if scale == "he" else scale
+    ),
+    seed_of_layer: Callable[[int, int], Any] = lambda seed, k: [seed, k],
 ) -> Function:
-    """Return an `init` of another deviation or other seeds."""
+    """Return an `init` with another deviation or other seeds."""
 
-    def init(sizes: list[int], *, seed: int = 0, scale: Any = "he", dtype: Any = "f4") -> Params:
+    def init(
+        sizes: Sequence[int], *, seed: int = 0, scale: str | float = "he", dtype: DTypeLike = "f4"
+    ) -> Params:
         params = {}
         for k, (m, n) in enumerate(pairwise(sizes), start=1):
             rng = np.random.default_rng(seed_of_layer(seed, k))
@@ -242,30 +308,17 @@ def init_with(
     return init
 
 
-def init_from_the_global_generator(sizes: list[int], *, seed: int = 0, **options: Any) -> Params:
-    """Return weights from NumPy's global generator."""
+def init_from_the_global_generator(
+    sizes: Sequence[int], *, seed: int = 0, **options: Any
+) -> Params:
+    """Return weights from the global generator of NumPy."""
     np.random.seed(seed)  # noqa: NPY002
     return purenet.init(sizes, seed=int(np.random.randint(2**31)), **options)  # noqa: NPY002
 
 
-def square(w: Any) -> bool:
-    """Tell whether a matrix fits its own transpose."""
-    return bool(w.shape[0] == w.shape[-1])
-
-
-def train_into_its_state(params: Params, data: Any, cfg: Config, *, state: Any = None) -> Any:
-    """Return what `train` returns, having used the state's velocity as scratch."""
-    result = purenet.train(params, data, cfg, state=state)
-    for v in (state.velocity if state else {}).values():
-        v[...] = 0
-    return result
-
-
-def by_text(params: Params) -> list[str]:
-    """Return names in the places that sorting them as text gives to b1, W1, b2, W2, ..."""
-    order = sorted(range(1, len(params) // 2 + 1), key=str)
-    places = dict(zip(range(1, len(order) + 1), order, strict=True))
-    return [f"{name[0]}{places[int(name[1:])]}" for name in params]
+def square(w: NDArray[Any]) -> bool:
+    """Tell whether an array has the shape of its transpose."""
+    return w.shape == w.shape[::-1]
 
 
 def wrong(function: str, caught_by: str, mistakes: dict[str, Function]) -> list[Mutant]:
@@ -276,15 +329,15 @@ def wrong(function: str, caught_by: str, mistakes: dict[str, Function]) -> list[
 
 MUTANTS: list[Mutant] = [
     *wrong("init", "init_draws_what_it_is_asked_for", {
-        "He's deviation by the units after the layer": init_with(
-            lambda m, n, scale: math.sqrt(2 / n) if scale == "he" else scale
+        "He's deviation of fan_out in place of fan_in": init_with(
+            lambda fan_in, fan_out, scale: math.sqrt(2 / fan_out) if scale == "he" else scale
         ),
         "Xavier's deviation, without the factor 2": init_with(
-            lambda m, n, scale: math.sqrt(1 / m) if scale == "he" else scale
+            lambda fan_in, fan_out, scale: math.sqrt(1 / fan_in) if scale == "he" else scale
         ),
-        "the scale ignored": init_with(lambda m, n, scale: math.sqrt(2 / m)),
+        "the scale ignored": init_with(lambda fan_in, fan_out, scale: math.sqrt(2 / fan_in)),
         "the seed ignored": init_with(seed_of_layer=lambda seed, k: k),
-        "every layer from the same seed, so that weights repeat": init_with(
+        "the same seed for every layer, so that weights repeat": init_with(
             seed_of_layer=lambda seed, k: seed
         ),
         "NumPy's global generator": init_from_the_global_generator,
@@ -292,22 +345,20 @@ MUTANTS: list[Mutant] = [
     *wrong("forward", "logits_are_within_rounding", {
         "no activation between layers": forward_with(lambda z: z),
         "leaky ReLU": forward_with(lambda z: np.where(z > 0, z, 0.01 * z)),
-        "ReLU after the last layer, too": lambda p, x: np.maximum(purenet.forward(p, x), 0),
-        "softmax in forward already": purenet.predict_proba,
+        "ReLU also after the last layer": lambda p, x: np.maximum(purenet.forward(p, x), 0),
+        "softmax at the end of forward": purenet.predict_proba,
         "x Wᵀ where W is square": lambda p, x: purenet.forward(
             {n: w.T if square(w) else w for n, w in p.items()}, x
         ),
-        "the last bias forgotten": lambda p, x: purenet.forward(p, x) - p[f"b{len(p) // 2}"],
+        "the last bias forgotten": lambda p, x: purenet.forward(p, x) - layers(p)[-1][1],
     }),
     *wrong("forward", "order_of_examples_changes_nothing", {
-        "logits that depend on the first of the batch": lambda p, x: (
+        "logits that depend on the first example of the batch": lambda p, x: (
             purenet.forward(p, x) - purenet.forward(p, x)[:1]
         ),
     }),
     *wrong("forward", "layers_go_by_number", {
-        "layers in the order of their names as text": lambda p, x: purenet.forward(
-            dict(zip(p, (p[name] for name in by_text(p)), strict=True)), x
-        ),
+        "layers in the order of their names as text": forward_by_text,
     }),
     *wrong("forward", "results_have_the_form_of_the_parameters", {
         "the dtype of the data": lambda p, x: purenet.forward(p, x).astype(
@@ -334,15 +385,15 @@ MUTANTS: list[Mutant] = [
             penalty=lambda w, l2, n: 0.5 * l2 * (w * w).sum() / n
         ),
         "L2 on biases": loss_with(penalised=lambda name: True),
-        "the norm where its square belongs": loss_with(
+        "the norm of weights in place of its square": loss_with(
             penalty=lambda w, l2, n: 0.5 * l2 * np.linalg.norm(w)
         ),
     }),
     *wrong("loss", "bad_input_is_refused", {
-        "label -1 taken for the last class": lambda p, x, y, l2=0.0: purenet.loss(
-            p, x, np.where(y < 0, y + len(p[f"b{len(p) // 2}"]), y), l2=l2
+        "label -1 taken as the last class": lambda p, x, y, l2=0.0: purenet.loss(
+            p, x, np.where(y < 0, y + sizes(p)[-1], y), l2=l2
         ),
-        "float labels cut to integers": lambda p, x, y, l2=0.0: purenet.loss(
+        "float labels truncated to integers": lambda p, x, y, l2=0.0: purenet.loss(
             p, x, y.astype(np.int64), l2=l2
         ),
         "a column of labels broadcast": lambda p, x, y, l2=0.0: purenet.loss(
@@ -354,25 +405,27 @@ MUTANTS: list[Mutant] = [
         "divided by the features": backward_with(divisor=lambda x: x.shape[1]),
         "ReLU'(0) = 1": backward_with(slope=lambda z: z >= 0),
         "L2 divided by the batch size": backward_with(
-            decay=lambda p, l2, n: l2 * p / n if p.ndim == 2 else 0 * p
+            decay=lambda w, l2, n: l2 * w / n
         ),
-        "biases averaged once more": gradient_through(
-            lambda _, g, p, n: g / n if p.ndim == 1 else g
+        "gradients of biases averaged twice": gradient_through(
+            lambda name, g, p, n: g if is_weight(name) else g / n
         ),
     }),
     *wrong("backward", "relu_derivative_at_zero_is_zero", {
-        "the slope at 0 split in half": backward_with(slope=lambda z: np.heaviside(z, 0.5)),
+        "ReLU'(0) = 1/2": backward_with(slope=lambda z: np.heaviside(z, 0.5)),
     }),
     *wrong("backward", "gradient_is_that_of_the_loss", {
         "ReLU's derivative forgotten": backward_with(slope=np.ones_like),
-        "masked by the layer before, where it fits": backward_with(
+        "masked by the layer before, where shapes allow it": backward_with(
             mask=lambda z, k: z[k - 1] if z[k - 1].shape == z[k].shape else z[k]
         ),
         "δ W for δ Wᵀ where W is square": backward_with(back=lambda w: w if square(w) else w.T),
-        "L2 missing": backward_with(decay=lambda p, l2, n: 0 * p),
-        "L2 twice": backward_with(decay=lambda p, l2, n: 2 * l2 * p if p.ndim == 2 else 0 * p),
-        "L2 on biases": backward_with(decay=lambda p, l2, n: l2 * p),
-        "the sign of one bias": gradient_through(lambda name, g, p, n: -g if name == "b1" else g),
+        "L2 missing": backward_with(decay=lambda w, l2, n: 0 * w),
+        "L2 twice": backward_with(decay=lambda w, l2, n: 2 * l2 * w),
+        "L2 on biases": backward_with(penalised=lambda name: True),
+        "the sign of the gradient of one bias": gradient_through(
+            lambda name, g, p, n: -g if name == "b1" else g
+        ),
     }),
     *wrong("backward", "gradient_is_additive", {
         "clipped to ±0.1": gradient_through(lambda _, g, p, n: np.clip(g, -0.1, 0.1)),
@@ -383,7 +436,7 @@ MUTANTS: list[Mutant] = [
         ),
     }),
     *wrong("backward", "backward_returns_the_loss", {
-        "its loss without the penalty": lambda p, x, y, l2=0.0: (
+        "a loss without the penalty": lambda p, x, y, l2=0.0: (
             purenet.loss(p, x, y), purenet.backward(p, x, y, l2=l2)[1]
         ),
     }),
@@ -395,8 +448,8 @@ MUTANTS: list[Mutant] = [
         ),
     }),
     *wrong("backward", "functions_are_pure", {
-        "labels written": backward_of_labels_written,
-        "parameters returned where nothing is to be added": gradient_through(
+        "labels written": backward_that_writes_labels,
+        "a parameter returned as a gradient that equals it": gradient_through(
             lambda _, g, p, n: p if np.array_equal(g, p) else g
         ),
     }),
@@ -412,10 +465,10 @@ MUTANTS: list[Mutant] = [
             lambda v, g, eta, beta: beta * v + eta * (1 - beta) * g,
             lambda p, v, old, g, eta, beta: p - v,
         ),
-        "the velocity updated after its use": step_with(
+        "the step taken with the old velocity": step_with(
             average, lambda p, v, old, g, eta, beta: p - eta * old
         ),
-        "uphill": step_with(average, lambda p, v, old, g, eta, beta: p + eta * v),
+        "ascent": step_with(average, lambda p, v, old, g, eta, beta: p + eta * v),
     }),
     *wrong("momentum_step", "step_from_rest_moves_by_one_minus_momentum", {
         "PyTorch's first step, v = g": step_with(
@@ -453,9 +506,11 @@ MUTANTS: list[Mutant] = [
             scale=lambda x, cfg: x * cfg.input_scale if x.dtype == np.uint8 else x
         ),
         "the last, smaller batch dropped": train_with(
-            batches=lambda starts, n, size: [s for s in starts if s + size <= n] or starts
+            kept=lambda starts, n, size: [s for s in starts if s + size <= n] or starts
         ),
-        "batch means averaged unweighted": train_with(mean=lambda v, weights: np.average(v)),
+        "losses of batches averaged without weights": train_with(
+            mean=lambda v, weights: np.average(v)
+        ),
         "the same permutation every epoch": train_with(
             order=lambda cfg, e, n: permutation(cfg, 0, n)
         ),
@@ -473,22 +528,24 @@ MUTANTS: list[Mutant] = [
         ),
     }),
     *wrong("train", "resumed_run_is_the_uninterrupted_run", {
-        "a resumed run replays the first epochs' order": train_with(first_epoch=lambda state: 0),
+        "a resumed run repeats the order of the first epochs": train_with(
+            first_epoch=lambda state: 0
+        ),
         "a resumed run starts from rest": lambda p, data, cfg, state=None: purenet.train(
             p, data, cfg, state=state and State(purenet.init_velocity(p), state.epochs)
         ),
     }),
     *wrong("train", "train_is_pure_and_keeps_the_form", {
-        "the given state written": train_into_its_state,
+        "the given state written": train_and_write_state,
         "float32 promoted by the learning rate": train_with(
             rate=lambda cfg: np.float64(cfg.learning_rate)
         ),
-        "order from a generator without seed": train_with(
+        "order from a generator without a seed": train_with(
             order=lambda cfg, e, n: np.random.default_rng().permutation(n)
         ),
     }),
 ]  # fmt: skip
-"""Every mutant, by the function that is wrong."""
+"""All mutants, in the order of the functions that are wrong."""
 
 
 TEMPLATES = Implementation(
@@ -499,18 +556,18 @@ TEMPLATES = Implementation(
     momentum_step=step_with(average, descend),
     train=train_with(),
 )
-"""What most mutants are made from, without a mistake."""
+"""The implementation that most mutants are made from, without a mistake."""
 
 
 def functions(mutant: Mutant) -> str:
-    """Return the names of the functions that are wrong, for the table."""
+    """Return the names of the wrong functions, for the table."""
     right = vars(Implementation())
     given = vars(mutant.implementation)
     return ", ".join(f"`{name}`" for name, f in given.items() if f is not right[name])
 
 
 def main() -> None:
-    """Print a table of the mutants, the law that caught each, and after how many examples."""
+    """Print a table of the mutants, with the law and the number of examples that caught each."""
     print("# Wrong implementations, and the law that catches each\n")
     print("Made by `python -m purenet.testing.mutants`.\n")
     print("| function | mistake | caught by | examples |\n|---|---|---|---|")

@@ -1,32 +1,36 @@
 """A second implementation, deliberately slow: one example and one scalar at a time, to 60 digits.
 
-The functions take the arguments of those of `purenet` and share no code with them. Arrays may hold
-floats of any width or integers, all taken exactly, or numbers that an oracle returned. Results are
-object arrays of `mpmath.mpf`, so that shapes and indices are those of the arrays they check.
+The functions take the arguments of the functions of `purenet` and share no code with them. Arrays
+may hold floats of any width or integers, which are taken exactly, or numbers that an oracle
+returned. Results are object arrays of `mpmath.mpf` with the shapes of the arrays that they check.
 
 Up to the logits every number is an exact fraction, so that each ReLU sees the true sign of its
-input. From there on numbers have 60 digits and an exponent without limits: nothing overflows, so no
-maximum is subtracted. Nothing cancels before the sums over examples and units of the gradient. The
-precision belongs to this module: `mpmath.mp` is neither used nor changed.
+input. From there on numbers have 60 digits and an exponent without limits. Nothing overflows, so no
+maximum is subtracted. Nothing cancels before the sums over examples and units in the gradient. The
+precision belongs to this module, which neither uses nor changes `mpmath.mp`.
 """
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeAlias
 
 import mpmath
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["backward", "forward", "loss", "momentum_step", "train"]
 
 _mp = mpmath.MPContext()
 _mp.dps = 60
 
-Vector = list[Fraction]
-Layer = tuple[list[Vector], Vector]  # w[p][q] from unit p to unit q, and b[q]
+Arrays: TypeAlias = dict[str, NDArray[Any]]  # W1, b1, ..., WL, bL
+Real: TypeAlias = Any  # mpmath.mpf, for which there are no types
+Number: TypeAlias = Any  # an int, a float, a Fraction or an mpf
+Vector: TypeAlias = list[Fraction]
+Layer: TypeAlias = tuple[list[Vector], Vector]  # w[p][q] from unit p to unit q, and b[q]
 
 
-def forward(params: dict[str, Any], x: Any) -> Any:
+def forward(params: Arrays, x: NDArray[Any]) -> NDArray[Any]:
     """Compute the logits: z_k[q] = Σ_p a_{k-1}[p] W_k[p, q] + b_k[q], a_k[q] = max(z_k[q], 0).
 
     Parameters
@@ -44,7 +48,7 @@ def forward(params: dict[str, Any], x: Any) -> Any:
     Raises
     ------
     ValueError
-        Shapes that do not fit.
+        An `x` that does not fit the first layer.
 
     Examples
     --------
@@ -53,13 +57,13 @@ def forward(params: dict[str, Any], x: Any) -> Any:
     [22204.46049250313, 1.0000000000000002]
     """
     layers = _layers(params)
-    return _each(_mpf, [_activations(layers, x_i)[-1] for x_i in _examples(layers, x)])
+    return _elementwise(_mpf, [_activations(layers, x_i)[-1] for x_i in _examples(layers, x)])
 
 
-def loss(params: dict[str, Any], x: Any, y: Any, *, l2: float = 0.0) -> Any:
+def loss(params: Arrays, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0) -> Real:
     """Compute J = (1/n) Σ_i log(1 + Σ_{j≠y} exp(z[j] - z[y])) + ½ l2 Σ_k Σ_pq W_k[p, q]².
 
-    The logarithm is -log softmax(z)[y], written without a difference of large numbers.
+    The logarithm is -log softmax(z)[y], in a form that subtracts no large numbers.
 
     Parameters
     ----------
@@ -80,7 +84,8 @@ def loss(params: dict[str, Any], x: Any, y: Any, *, l2: float = 0.0) -> Any:
     Raises
     ------
     ValueError
-        Shapes that do not fit, or a label that is not a class.
+        An `x` that does not fit the first layer, another number of labels, or a label that is not a
+        class.
 
     Examples
     --------
@@ -100,8 +105,8 @@ def loss(params: dict[str, Any], x: Any, y: Any, *, l2: float = 0.0) -> Any:
 
 
 def backward(
-    params: dict[str, Any], x: Any, y: Any, *, l2: float = 0.0
-) -> tuple[Any, dict[str, Any]]:
+    params: Arrays, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0
+) -> tuple[Real, Arrays]:
     """Compute the loss and its gradient, by the chain rule from scalar to scalar.
 
     For each example, with s[j] = 1 / Σ_m exp(z_L[m] - z_L[j]): δ_L[j] = s[j] / n for j ≠ y,
@@ -122,14 +127,15 @@ def backward(
     Returns
     -------
     loss : mpf
-        What `loss` gives.
+        The value of `loss`.
     grads : dict of object array of mpf
         The gradient, with the keys and shapes of the parameters.
 
     Raises
     ------
     ValueError
-        Shapes that do not fit, or a label that is not a class.
+        An `x` that does not fit the first layer, another number of labels, or a label that is not a
+        class.
 
     Examples
     --------
@@ -139,7 +145,7 @@ def backward(
     [-0.5, 0.5]
     """
     layers = _layers(params)
-    grads = {name: _each(lambda _: _mp.zero, p) for name, p in params.items()}
+    grads = {name: _elementwise(lambda _: _mp.zero, p) for name, p in params.items()}
     for x_i, y_i in zip(_examples(layers, x), _labels(layers, x, y), strict=True):
         *a, z = _activations(layers, x_i)
         delta = [1 / sum(_exp(z_m - z_j) for z_m in z) / len(x) for z_j in z]
@@ -157,19 +163,14 @@ def backward(
                 for a_p, w_p in zip(a[k - 1], weights, strict=True)
             ]
     for k in range(1, len(layers) + 1):
-        decay = _each(lambda w_pq: _mpf(_exact(l2) * _exact(w_pq)), params[f"W{k}"])
+        decay = _elementwise(lambda w_pq: _mpf(_exact(l2) * _exact(w_pq)), params[f"W{k}"])
         grads[f"W{k}"] = grads[f"W{k}"] + decay
     return loss(params, x, y, l2=l2), grads
 
 
 def momentum_step(
-    params: dict[str, Any],
-    velocity: dict[str, Any],
-    grads: dict[str, Any],
-    *,
-    learning_rate: float,
-    momentum: float,
-) -> tuple[dict[str, Any], dict[str, Any]]:
+    params: Arrays, velocity: Arrays, grads: Arrays, *, learning_rate: float, momentum: float
+) -> tuple[Arrays, Arrays]:
     """Take one step, scalar by scalar: v ← β v + (1 - β) g, then p ← p - η v.
 
     Parameters
@@ -188,7 +189,7 @@ def momentum_step(
     Returns
     -------
     params, velocity : dict of object array of mpf
-        The new ones, to 60 digits.
+        The new parameters and velocity, to 60 digits.
 
     Examples
     --------
@@ -200,15 +201,16 @@ def momentum_step(
     eta, beta = _mpf(learning_rate), _mpf(momentum)
     new_params, new_velocity = {}, {}
     for name, p in params.items():
-        v = _each(lambda v, g: beta * _mpf(v) + (1 - beta) * _mpf(g), velocity[name], grads[name])
+        old_v, g = velocity[name], grads[name]
+        v = _elementwise(lambda v_i, g_i: beta * _mpf(v_i) + (1 - beta) * _mpf(g_i), old_v, g)
         new_velocity[name] = v
-        new_params[name] = _each(lambda p, v: _mpf(p) - eta * v, p, v)
+        new_params[name] = _elementwise(lambda p_i, v_i: _mpf(p_i) - eta * v_i, p, v)
     return new_params, new_velocity
 
 
 def train(
-    params: dict[str, Any],
-    data: tuple[Any, Any],
+    params: Arrays,
+    data: tuple[NDArray[Any], NDArray[Any]],
     *,
     learning_rate: float,
     momentum: float,
@@ -218,17 +220,18 @@ def train(
     shuffle: bool,
     seed: int,
     input_scale: float,
-) -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
+) -> tuple[Arrays, Arrays, list[Real]]:
     """Fold `backward` and `momentum_step` over the batches of every epoch, from velocity zero.
 
     Epoch e = 0, 1, ... takes the examples in the order ``Generator(PCG64(SeedSequence(seed,
-    spawn_key=(e,)))).permutation``, or as they lie. The last batch may be smaller. Keywords are the
-    fields of `purenet.Config`: ``train(params, (x, y), **dataclasses.asdict(config))``.
+    spawn_key=(e,)))).permutation(n)`` if `shuffle` is true, and else in their own order. The last
+    batch may be smaller. The keywords are the fields of `purenet.Config`:
+    ``train(params, (x, y), **dataclasses.asdict(config))``.
 
     Parameters
     ----------
     params : dict of array
-        Where training starts.
+        The parameters that training starts from.
     data : (array, array)
         Examples and labels.
     learning_rate : float
@@ -238,28 +241,29 @@ def train(
     l2 : float
         Strength of the penalty.
     batch_size : int or None
-        Examples per update; None is full batch.
+        Examples per update; None means all.
     epochs : int
         Passes over the data.
     shuffle : bool
-        Whether each epoch has an order of its own.
+        Whether each epoch takes the examples in an order of its own.
     seed : int
         Seed of the order.
     input_scale : float
-        Factor of integer inputs.
+        Factor of integer inputs; floats are not scaled.
 
     Returns
     -------
     params, velocity : dict of object array of mpf
-        After the last epoch.
+        The parameters and the velocity after the last epoch.
     losses : list of mpf
-        For each epoch, the mean of the losses of its batches, weighted by their sizes, each at the
-        parameters before its own update.
+        For each epoch, the mean of the losses of its batches, weighted by their sizes. The loss of
+        a batch is computed before its update.
 
     Raises
     ------
     ValueError
-        Shapes that do not fit, or a label that is not a class.
+        An `x` that does not fit the first layer, another number of labels, or a label that is not a
+        class.
 
     Examples
     --------
@@ -273,7 +277,7 @@ def train(
     """
     x, y = (np.asarray(array) for array in data)
     scale = _exact(input_scale) if x.dtype.kind in "iu" else 1
-    velocity = {name: _each(lambda _: _mp.zero, p) for name, p in params.items()}
+    velocity = {name: _elementwise(lambda _: _mp.zero, p) for name, p in params.items()}
     losses = []
     for epoch in range(epochs):
         order = np.arange(len(x))
@@ -283,7 +287,7 @@ def train(
         total = _mp.zero
         for start in range(0, len(x), batch_size or len(x)):
             batch = order[start : start + (batch_size or len(x))]
-            x_batch = _each(lambda x_ij: scale * _exact(x_ij), x[batch])
+            x_batch = _elementwise(lambda x_ij: scale * _exact(x_ij), x[batch])
             value, grads = backward(params, x_batch, y[batch], l2=l2)
             params, velocity = momentum_step(
                 params, velocity, grads, learning_rate=learning_rate, momentum=momentum
@@ -305,11 +309,12 @@ def _activations(layers: Sequence[Layer], x_i: Vector) -> list[Vector]:
 
 
 def _others(y_i: int, z: Vector) -> list[int]:
-    """Return every class but the true one."""
+    """Return all classes but the true one."""
     return [j for j in range(len(z)) if j != y_i]
 
 
-def _examples(layers: Sequence[Layer], x: Any) -> list[Vector]:
+def _examples(layers: Sequence[Layer], x: NDArray[Any]) -> list[Vector]:
+    """Return the rows of x, which must fit the first layer."""
     rows, features = _rows(x), len(layers[0][0])
     for x_i in rows:
         if len(x_i) != features:
@@ -317,7 +322,8 @@ def _examples(layers: Sequence[Layer], x: Any) -> list[Vector]:
     return rows
 
 
-def _labels(layers: Sequence[Layer], x: Any, y: Any) -> list[int]:
+def _labels(layers: Sequence[Layer], x: NDArray[Any], y: NDArray[Any]) -> list[int]:
+    """Return the labels, each of which must be the index of a class."""
     labels: list[int] = np.asarray(y).tolist()
     classes = len(layers[-1][1])
     if len(labels) != len(x):
@@ -328,40 +334,41 @@ def _labels(layers: Sequence[Layer], x: Any, y: Any) -> list[int]:
     return labels
 
 
-def _layers(params: dict[str, Any]) -> list[Layer]:
-    """Return W_k and b_k for k = 1, ..., L."""
-    return [
-        (_rows(params[f"W{k}"]), [_exact(b_q) for b_q in np.asarray(params[f"b{k}"]).tolist()])
-        for k in range(1, len(params) // 2 + 1)
-    ]
+def _layers(params: Arrays) -> list[Layer]:
+    """Return W_k and b_k for k = 1, ..., L, in exact fractions."""
+    depth = len(params) // 2
+    pairs = [(params[f"W{k}"], params[f"b{k}"]) for k in range(1, depth + 1)]
+    return [(_rows(w), [_exact(b_q) for b_q in np.asarray(b).tolist()]) for w, b in pairs]
 
 
-def _rows(matrix: Any) -> list[Vector]:
+def _rows(matrix: NDArray[Any]) -> list[Vector]:
+    """Return the rows of a matrix in exact fractions."""
     return [[_exact(value) for value in row] for row in np.asarray(matrix).tolist()]
 
 
-def _exact(value: Any) -> Fraction:
-    """Return a finite number of any type, without rounding."""
+def _exact(value: Number) -> Fraction:
+    """Return a finite number of any type without rounding it."""
     if hasattr(value, "_mpf_"):
         numerator, denominator = mpmath.libmp.to_rational(value._mpf_)
         return Fraction(int(numerator), int(denominator))
     return value if isinstance(value, Fraction) else Fraction(*value.as_integer_ratio())
 
 
-def _mpf(value: Any) -> Any:
+def _mpf(value: Number) -> Real:
     """Round a finite number of any type to 60 digits."""
     numerator, denominator = _exact(value).as_integer_ratio()
     return _mp.mpf(numerator) / denominator
 
 
-def _exp(value: Fraction) -> Any:
+def _exp(value: Fraction) -> Real:
+    """Return e to the power of a fraction, to 60 digits."""
     return _mp.exp(_mpf(value))
 
 
-def _each(f: Callable[..., Any], *arrays: Any) -> Any:
-    """Apply f to each scalar of arrays of one shape, into an object array."""
-    arrays = tuple(np.asarray(array, object) for array in arrays)
-    out = np.empty(arrays[0].shape, object)
+def _elementwise(f: Callable[..., Number], *arrays: NDArray[Any] | list[Vector]) -> NDArray[Any]:
+    """Apply f to the scalars of arrays of one shape, and return an object array."""
+    operands = [np.asarray(array, object) for array in arrays]
+    out = np.empty(operands[0].shape, object)
     for index in np.ndindex(out.shape):
-        out[index] = f(*(array[index] for array in arrays))
+        out[index] = f(*(operand[index] for operand in operands))
     return out

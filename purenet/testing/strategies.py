@@ -1,32 +1,36 @@
-"""Hypothesis strategies for networks and batches, with the places where implementations break.
+"""Hypothesis strategies for networks and batches, including the places where implementations break.
 
-What they draw is NumPy arrays: valid, and bounded so that at the default sizes every loss and
-gradient is finite in float32. They shrink to small sizes, zeros, float64 and plain C order.
+They draw NumPy arrays that are valid and bounded: with the default sizes every loss and gradient is
+finite in float32. Examples shrink to small sizes, zeros, float64 and plain C order.
 
 - Sizes: one class, one unit, one example.
 - Values: whole rows and columns of zeros, so that z is exactly 0; -0.0; subnormals; numbers whose
-  squares underflow; one example twice, with one label and with two.
-- Logits of 10⁴ that differ by little, and of ±10⁴ and more, whose exponentials overflow: an output
-  layer may be 10⁴ times larger, or shifted by 10⁴.
+  squares underflow; the same example twice, with one label and with two.
+- Logits: of 10⁴ with small differences, and of ±10⁴ and more, whose exponentials overflow. To this
+  end an output layer may be 10⁴ times larger, or shifted by 10⁴.
 - Arrays: float64 and float32, labels of several integer types, Fortran order, negative strides,
-  views that skip the NaN around them, read-only.
+  views that skip the NaN around them, read-only arrays.
 """
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from hypothesis import strategies as st
+from numpy.typing import DTypeLike, NDArray
+
+from purenet.params import Params, names
 
 __all__ = ["Problem", "batches", "layer_sizes", "networks", "problems"]
 
 Sizes = st.SearchStrategy[list[int]] | Sequence[int]
+T = TypeVar("T")
 
 
 class Problem(NamedTuple):
-    """A network and a batch that fits it.
+    """Hold a network and a batch that fits it.
 
     Parameters
     ----------
@@ -40,9 +44,9 @@ class Problem(NamedTuple):
         Strength of the penalty.
     """
 
-    params: dict[str, Any]
-    x: Any
-    y: Any
+    params: Params
+    x: NDArray[Any]
+    y: NDArray[Any]
     l2: float
 
 
@@ -52,9 +56,9 @@ def layer_sizes(*, max_units: int = 6, max_layers: int = 4) -> st.SearchStrategy
     Parameters
     ----------
     max_units : int
-        Units of a layer at most, inputs and classes included.
+        The largest number of units in a layer. Inputs and classes count as layers here.
     max_layers : int
-        Layers of weights at most.
+        The largest number of layers of weights.
 
     Returns
     -------
@@ -75,8 +79,11 @@ _SIZES = layer_sizes()
 
 @st.composite
 def networks(
-    draw: st.DrawFn, sizes: Sizes = _SIZES, *, dtypes: Sequence[Any] = (np.float64, np.float32)
-) -> dict[str, Any]:
+    draw: st.DrawFn,
+    sizes: Sizes = _SIZES,
+    *,
+    dtypes: Sequence[DTypeLike] = (np.float64, np.float32),
+) -> Params:
     """Draw the parameters of a network.
 
     Parameters
@@ -101,15 +108,15 @@ def networks(
     sizes = draw(sizes) if isinstance(sizes, st.SearchStrategy) else sizes
     values = draw(_values(dtype))
     scale, shift = draw(st.sampled_from([(1.0, 0.0), (1.0, 0.0), (1e4, 0.0), (1.0, 1e4)]))
-    names = [f"{letter}{k}" for k in range(1, len(sizes)) for letter in "Wb"]
-    layouts = [draw(_LAYOUTS) for _ in names]
-    arrays: list[Any] = []
+    layouts = [draw(_LAYOUTS) for _ in names(len(sizes) - 1)]
+    arrays: list[NDArray[Any]] = []
     for fan_in, fan_out in pairwise(sizes):
-        # Bias and weights of a unit are drawn together, so that it can be removed in one piece.
+        # Bias and weights of a unit are drawn together, so that shrinking removes whole units.
         units = np.array(draw(_vector(fan_out, _vector(1 + fan_in, values))), dtype)
         arrays += [units[:, 1:].T, units[:, 0]]
     arrays[-2:] = [scale * arrays[-2], scale * arrays[-1] + shift]
-    return {name: lay(p) for name, lay, p in zip(names, layouts, arrays, strict=True)}
+    triples = zip(names(len(sizes) - 1), layouts, arrays, strict=True)
+    return {name: lay_out(p) for name, lay_out, p in triples}
 
 
 @st.composite
@@ -117,25 +124,25 @@ def batches(
     draw: st.DrawFn,
     sizes: Sizes = _SIZES,
     *,
-    dtypes: Sequence[Any] = (np.float64, np.float32),
+    dtypes: Sequence[DTypeLike] = (np.float64, np.float32),
     max_examples: int = 8,
-) -> tuple[Any, Any]:
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Draw a batch of labelled examples.
 
     Parameters
     ----------
     sizes : list of int, or strategy of lists of int
-        Units of each layer of a network that the batch shall fit: features first, classes last.
+        Units of each layer of the network that the batch must fit: features first, classes last.
     dtypes : sequence of dtype
         Floating-point types to draw from, simplest first.
     max_examples : int
-        Examples in a batch at most.
+        The largest number of examples.
 
     Returns
     -------
     strategy of (x, y)
-        numpy.ndarray of shapes (batch, features) and (batch,), the second of integers. Shrinks to
-        one example of zeros, of class 0.
+        Arrays of shapes (batch, features) and (batch,), the second of integers. Shrinks to one
+        example of zeros with label 0.
 
     Examples
     --------
@@ -161,10 +168,10 @@ def problems(
     draw: st.DrawFn,
     sizes: Sizes = _SIZES,
     *,
-    dtypes: Sequence[Any] = (np.float64, np.float32),
+    dtypes: Sequence[DTypeLike] = (np.float64, np.float32),
     max_examples: int = 8,
 ) -> Problem:
-    """Draw a network, a batch that fits it, of the same dtype, and an l2 from 0 to 1.
+    """Draw a network, a batch that fits it in shape and dtype, and an l2 from 0 to 1.
 
     Parameters
     ----------
@@ -173,7 +180,7 @@ def problems(
     dtypes : sequence of dtype
         Floating-point types to draw from, simplest first.
     max_examples : int
-        Examples in the batch at most.
+        The largest number of examples.
 
     Returns
     -------
@@ -197,7 +204,7 @@ def problems(
 
 @lru_cache
 def _values(dtype: np.dtype[Any]) -> st.SearchStrategy[st.SearchStrategy[float]]:
-    """Draw what kind of numbers, at most 2 in magnitude, a network or a batch is made of."""
+    """Draw a strategy for the numbers of a network or a batch, at most 2 in magnitude."""
     info = np.finfo(dtype)
     subnormal, tiny = float(info.smallest_subnormal), float(info.smallest_normal)
     simple = st.sampled_from([0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5])
@@ -207,25 +214,25 @@ def _values(dtype: np.dtype[Any]) -> st.SearchStrategy[st.SearchStrategy[float]]
 
 
 @lru_cache
-def _vector(length: int, values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+def _vector(length: int, values: st.SearchStrategy[T]) -> st.SearchStrategy[list[T]]:
     return st.lists(values, min_size=length, max_size=length)
 
 
-def _plain(array: Any) -> Any:
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
     return np.array(array, order="C")
 
 
-def _fortran(array: Any) -> Any:
+def _fortran(array: NDArray[Any]) -> NDArray[Any]:
     return np.array(array, order="F")
 
 
-def _reversed(array: Any) -> Any:
+def _reversed(array: NDArray[Any]) -> NDArray[Any]:
     backwards = (slice(None, None, -1),) * array.ndim
     view = _plain(array[backwards])[backwards]
     return _plain(array) if view.flags.forc else view
 
 
-def _sliced(array: Any) -> Any:
+def _sliced(array: NDArray[Any]) -> NDArray[Any]:
     around = np.nan if array.dtype.kind == "f" else np.iinfo(array.dtype).max
     view = np.full([2 * size for size in array.shape], around, array.dtype)
     view = view[(slice(None, None, 2),) * array.ndim]
@@ -233,12 +240,12 @@ def _sliced(array: Any) -> Any:
     return _plain(array) if view.flags.forc else view
 
 
-def _read_only(array: Any) -> Any:
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     array = _plain(array)
     array.flags.writeable = False
     return array
 
 
-_LAYOUTS: st.SearchStrategy[Callable[[Any], Any]] = st.sampled_from(
+_LAYOUTS: st.SearchStrategy[Callable[[NDArray[Any]], NDArray[Any]]] = st.sampled_from(
     [_plain, _fortran, _reversed, _sliced, _read_only]
 )

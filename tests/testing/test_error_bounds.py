@@ -1,4 +1,4 @@
-"""Loss, logits and gradients against the oracle, within bounds that wrong arithmetic violates."""
+"""Right results are within the error bounds, and wrong arithmetic violates them."""
 
 import math
 from collections.abc import Callable
@@ -6,18 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from purenet import backward, forward
+from purenet.params import Params
 from purenet.testing import oracles
 from purenet.testing.error_bounds import backward_bound, forward_bound
 from tests.support.problems import problem as ordinary
 
-Network = dict[str, Any]
-Gradient = tuple[Any, Network]
+Batch = tuple[Params, NDArray[Any], NDArray[Any]]
+Gradient = tuple[Any, Params]  # with the loss first
 
 
-def worst(computed: Any, exact: Any, bound: Any) -> float:
-    """Return the largest error in units of its bound; infinity and NaN are infinitely wrong."""
+def worst(computed: ArrayLike, exact: ArrayLike, bound: ArrayLike) -> float:
+    """Return the largest error in units of its bound, infinite for infinity and NaN."""
     ratios = [0.0]
     for c, e, limit in zip(*map(np.ravel, (computed, exact, bound)), strict=True):
         error = abs(e - float(c)) if np.isfinite(c) else math.inf
@@ -27,14 +29,14 @@ def worst(computed: Any, exact: Any, bound: Any) -> float:
 
 
 def worst_of_backward(result: Gradient, exact: Gradient, bound: Gradient) -> float:
-    """Return the largest error of a loss and its gradient in units of its bound."""
+    """Return the largest error of a loss and its gradient in units of their bounds."""
     of_gradient = [worst(g, exact[1][name], bound[1][name]) for name, g in result[1].items()]
     return max(worst(result[0], exact[0], bound[0]), *of_gradient)
 
 
 @pytest.mark.parametrize(("label", "expected"), [(0, 0), (1, 1e4), (2, 2e4)])
 def test_logits_of_ten_thousand_in_float32_stay_exact(label: int, expected: float) -> None:
-    """Logits whose exponentials overflow give losses within 2 eps of the true ones."""
+    """Logits whose exponentials overflow give losses within 2 eps of the exact ones."""
     params = {"W1": np.array([[1e4, 0, -1e4]], np.float32), "b1": np.zeros(3, np.float32)}
     batch = params, np.ones((1, 1), np.float32), np.array([label])
     value, grads = backward(*batch)
@@ -46,11 +48,13 @@ def test_logits_of_ten_thousand_in_float32_stay_exact(label: int, expected: floa
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("seed", range(3))
-def test_bounds_on_ordinary_networks_are_neither_vacuous_nor_loose(seed: int, dtype: Any) -> None:
-    """They are below 1000 eps of the result, and errors come to more than 1/200 of them.
+def test_bounds_on_ordinary_networks_are_neither_vacuous_nor_loose(
+    seed: int, dtype: DTypeLike
+) -> None:
+    """Bounds are below 1000 eps of the results, and the largest errors exceed 1/200 of them.
 
-    Measured in medians: loss, logits and gradients are bounded by 100, 60 and 270 eps of their
-    largest numbers, and their largest errors are 1/350, 1/40 and 1/30 of their bounds.
+    Loss, logits and gradients are bounded by 100, 60 and 270 eps of their largest numbers, and
+    their largest errors are 1/350, 1/40 and 1/30 of their bounds (medians).
     """
     batch = ordinary(20, 20, 10, n=8, seed=seed, dtype=dtype)
     value, grads = backward(*batch)
@@ -67,7 +71,7 @@ def test_bounds_on_ordinary_networks_are_neither_vacuous_nor_loose(seed: int, dt
 
 
 def test_float32_is_not_within_the_bound_of_float64() -> None:
-    """The bound is one of the working precision."""
+    """Results in float32 violate the bounds of the same network in float64."""
     batch = ordinary(4, 3, 2, dtype=np.float32)
     in_float64 = {name: p.astype(np.float64) for name, p in batch.params.items()}, *batch[1:]
     exact, bound = oracles.backward(*batch), backward_bound(*in_float64)
@@ -75,43 +79,48 @@ def test_float32_is_not_within_the_bound_of_float64() -> None:
     assert worst_of_backward(backward(*batch), exact, bound) > 1000
 
 
-def shifted(z: Any) -> Any:
-    """Return log softmax(z), as it should be computed."""
+def shifted(z: NDArray[Any]) -> NDArray[Any]:
+    """Return log softmax(z), computed in the right way."""
     z = z - z.max(axis=1, keepdims=True)
-    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    log_p: NDArray[Any] = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    return log_p
 
 
-def unshifted(z: Any) -> Any:
-    """Let exponentials overflow."""
+def unshifted(z: NDArray[Any]) -> NDArray[Any]:
+    """Return log softmax(z) from exponentials that may overflow."""
     with np.errstate(all="ignore"):
-        return np.log(np.exp(z) / np.exp(z).sum(axis=1, keepdims=True))
+        log_p: NDArray[Any] = np.log(np.exp(z) / np.exp(z).sum(axis=1, keepdims=True))
+    return log_p
 
 
-def shifted_back(z: Any) -> Any:
-    """Add the maximum to the logarithm before it is subtracted."""
+def shifted_back(z: NDArray[Any]) -> NDArray[Any]:
+    """Return log softmax(z), with the maximum added to the logarithm before it is subtracted."""
     m = z.max(axis=1, keepdims=True)
-    return z - (m + np.log(np.exp(z - m).sum(axis=1, keepdims=True)))
+    log_p: NDArray[Any] = z - (m + np.log(np.exp(z - m).sum(axis=1, keepdims=True)))
+    return log_p
 
 
-def clipped(z: Any) -> Any:
-    """Keep probabilities away from 0 and 1."""
-    return np.log(np.clip(np.exp(shifted(z)), 1e-7, 1 - 1e-7))
+def clipped(z: NDArray[Any]) -> NDArray[Any]:
+    """Return log softmax(z) with probabilities that are kept away from 0 and 1."""
+    log_p: NDArray[Any] = np.log(np.clip(np.exp(shifted(z)), 1e-7, 1 - 1e-7))
+    return log_p
 
 
-def of_11_bits(a: Any, b: Any) -> Any:
-    """Multiply matrices after rounding them as tensor cores do."""
-    rounded = [np.ldexp(np.round(np.ldexp(m, 11)), e - 11) for m, e in map(np.frexp, (a, b))]
-    return np.matmul(*rounded)
+def of_11_bits(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    """Multiply matrices after rounding them to 11 bits, as tensor cores do."""
+    a, b = (np.ldexp(np.round(np.ldexp(m, 11)), e - 11) for m, e in map(np.frexp, (a, b)))
+    product: NDArray[Any] = a @ b
+    return product
 
 
 def perceptron(
-    batch: Any,
+    batch: Batch,
     *,
-    product: Callable[..., Any] = np.matmul,
-    log_softmax: Callable[[Any], Any] = shifted,
-    derivative: Callable[..., Any] = np.greater,
+    product: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]] = np.matmul,
+    log_softmax: Callable[[NDArray[Any]], NDArray[Any]] = shifted,
+    derivative: Callable[[NDArray[Any], float], NDArray[Any]] = np.greater,
 ) -> Gradient:
-    """Compute loss and gradient of two layers in parts that can be exchanged for wrong ones."""
+    """Compute loss and gradient of two layers from parts that may be wrong ones."""
     params, x, y = batch
     z = product(x, params["W1"]) + params["b1"]
     a = np.maximum(z, 0)
@@ -127,7 +136,7 @@ def perceptron(
     }
 
 
-def one_unit(w_1: float, *w_2: float) -> Any:
+def one_unit(w_1: float, *w_2: float) -> Batch:
     """Return a float32 network 1-1-C without biases, with the example x = 1 of class 0."""
     params = {"W1": [[w_1]], "b1": [0], "W2": [w_2], "b2": [0] * len(w_2)}
     arrays = {name: np.array(p, np.float32) for name, p in params.items()}
@@ -145,15 +154,15 @@ def one_unit(w_1: float, *w_2: float) -> Any:
         ({"derivative": np.greater_equal}, one_unit(0, 1, 2)),
     ],
 )
-def test_wrong_arithmetic_violates_the_bounds(wrong: Any, batch: Any) -> None:
-    """One network is within the bounds with the right part, and beyond with the wrong one."""
+def test_wrong_arithmetic_violates_the_bounds(wrong: dict[str, Any], batch: Batch) -> None:
+    """A network is within the bounds with the right part, and beyond them with a wrong one."""
     exact, bound = oracles.backward(*batch), backward_bound(*batch)
     assert worst_of_backward(perceptron(batch), exact, bound) <= 1
     assert worst_of_backward(perceptron(batch, **wrong), exact, bound) > 1
 
 
 def test_bound_allows_both_derivatives_where_rounding_decides_a_sign() -> None:
-    """The product 0.5 · 5e-324 is positive but rounds to 0: one gradient is 1/2, and one is 0."""
+    """The bound allows the gradients 1/2 and 0 where 0.5 · 5e-324 is positive but rounds to 0."""
     params = {"W1": np.array([[0.5]]), "b1": np.zeros(1), "W2": np.array([[0.0, 1.0]])}
     batch = params | {"b2": np.zeros(2)}, np.array([[5e-324]]), np.array([0])
     result, exact, bound = backward(*batch), oracles.backward(*batch), backward_bound(*batch)
@@ -163,7 +172,7 @@ def test_bound_allows_both_derivatives_where_rounding_decides_a_sign() -> None:
 
 
 def test_bound_allows_subnormals_to_be_flushed_to_zero() -> None:
-    """A subnormal weight on a large activation is lost by hardware that has no subnormals."""
+    """The bound allows the zeros of hardware that flushes subnormal numbers to zero."""
     params = {"W1": np.array([[1e4, 0]]), "b1": np.array([0.0, 5e-324])}
     x = np.array([[1e-310]])
     exact, bound = oracles.forward(params, x), forward_bound(params, x)
@@ -173,7 +182,7 @@ def test_bound_allows_subnormals_to_be_flushed_to_zero() -> None:
 
 
 def test_bound_is_zero_where_nothing_is_rounded() -> None:
-    """A unit at 0, a sum of zeros, passes no gradient back; one that is off has no output."""
+    """The bound is 0 for a gradient through a unit at or below 0, and for its outputs."""
     _, bounds = backward_bound(*one_unit(0, 1, 2))
     assert bounds["W1"] == bounds["b1"] == 0
     _, bounds = backward_bound(*one_unit(-1, 1, 2))
@@ -184,10 +193,11 @@ def test_bound_is_zero_where_nothing_is_rounded() -> None:
 def test_bound_allows_functions_within_four_ulp() -> None:
     """An exponential and a logarithm that are both 3 eps too large stay within the bound."""
 
-    def sloppy(z: Any) -> Any:
+    def sloppy(z: NDArray[Any]) -> NDArray[Any]:
         larger = np.float32(1 + 3 * np.finfo(np.float32).eps)
         z = z - z.max(axis=1, keepdims=True)
-        return z - larger * np.log((larger * np.exp(z)).sum(axis=1, keepdims=True))
+        log_p: NDArray[Any] = z - larger * np.log((larger * np.exp(z)).sum(axis=1, keepdims=True))
+        return log_p
 
     batch = one_unit(0, 0, 0, 0)
     result, exact = perceptron(batch, log_softmax=sloppy), oracles.backward(*batch)
@@ -196,7 +206,7 @@ def test_bound_allows_functions_within_four_ulp() -> None:
 
 
 def test_bound_allows_for_the_digits_that_large_logits_lose() -> None:
-    """Ten thousand, added to every logit, changes no probability but takes digits from each."""
+    """The bound grows with 10⁴ added to every logit, which takes digits from each logit."""
     params, x, y = ordinary(4, 3, 2, dtype=np.float32)
     params["b2"] += 1e4
     result, exact = backward(params, x, y), oracles.backward(params, x, y)

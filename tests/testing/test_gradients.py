@@ -1,4 +1,4 @@
-"""The three verdicts are sound: right gradients are never refused, wrong ones never excused."""
+"""The verdicts are sound: right gradients never disagree, and wrong ones never agree."""
 
 import math
 import re
@@ -11,15 +11,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from purenet import backward, init, loss
-from purenet.testing.gradients import EXHAUSTIVE, Check, GradientReport, check_gradients
+from purenet.params import Params, is_weight
+from purenet.testing.gradients import EXHAUSTIVE, Check, GradientReport, Method, check_gradients
+
+Scalar = Callable[[Any], Any]  # a function of one number of NumPy, real or complex
+Objective = Callable[[Params], Any]
 
 EPS = float(np.finfo(np.float64).eps)
 RANDOM = np.random.default_rng(0)
 
 # f and f' of one number, with places where both are of ordinary size, or 0, or far apart in size.
-SMOOTH: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], tuple[float, ...]]] = {
+SMOOTH: dict[str, tuple[Scalar, Scalar, tuple[float, ...]]] = {
     "quadratic": (lambda x: 3 * x * x + x, lambda x: 6 * x + 1, (0.0, 0.3, -2.0, 1e4)),
     "quartic": (lambda x: x**4, lambda x: 4 * x**3, (0.0, 1e-3, -2.0, 50.0)),
     "exponential": (np.exp, np.exp, (0.0, -20.0, 3.0, 20.0)),
@@ -37,21 +42,21 @@ SMOOTH: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], tuple[float,
 PLACES = [(name, x) for name, (_, _, places) in SMOOTH.items() for x in places]
 
 
-def scalar(f: Callable[[Any], Any], claim: Any, x: Any, dtype: Any = np.float64) -> Check:
-    """Check f'(x), a function of one number, and return the single check."""
+def scalar(f: Scalar, claim: ArrayLike, x: ArrayLike, dtype: DTypeLike = np.float64) -> Check:
+    """Check the claimed derivative f'(x), and return the single check."""
     grads, params = {"x": np.array(claim, dtype)}, {"x": np.array(x, dtype)}
     return check_gradients(lambda p: f(p["x"]), grads, params).checks[0]
 
 
-def problem(
+def network_loss(
     sizes: list[int],
     *,
     seed: int = 0,
     n: int = 9,
-    dtype: Any = np.float64,
+    dtype: DTypeLike = np.float64,
     scale: str | float = "he",
     l2: float = 0.01,
-) -> tuple[dict[str, Any], Callable[[dict[str, Any]], Any], dict[str, Any]]:
+) -> tuple[Params, Objective, Params]:
     """Return a network with biases that are not 0, its loss as a function, and its gradient."""
     rng = np.random.default_rng(seed)
     params = init(sizes, seed=seed, dtype=dtype, scale=scale)
@@ -61,7 +66,7 @@ def problem(
     return params, lambda p: loss(p, x, y, l2=l2), backward(params, x, y, l2=l2)[1]
 
 
-def largest(g: Any) -> tuple[Any, ...]:
+def largest(g: NDArray[Any]) -> tuple[np.intp, ...]:
     """Return the index of the entry of largest magnitude."""
     return np.unravel_index(np.argmax(np.abs(g)), g.shape)
 
@@ -69,9 +74,9 @@ def largest(g: Any) -> tuple[Any, ...]:
 @pytest.mark.parametrize(("name", "x"), PLACES)
 @pytest.mark.parametrize(("offset", "scale"), [(0, 1), (1e6, 1), (0, 1e-8), (0, 1e8)])
 def test_right_derivatives_of_smooth_functions_agree_and_wrong_ones_disagree(
-    name: str, x: float, offset: float, scale: Any
+    name: str, x: float, offset: float, scale: float
 ) -> None:
-    """Whatever the size of f; wrong means off by more than the tolerance that was reported."""
+    """Derivatives off by 3 times the reported tolerance disagree, whatever the size of f."""
     f, derivative, _ = SMOOTH[name]
 
     def g(v: Any) -> Any:
@@ -80,14 +85,14 @@ def test_right_derivatives_of_smooth_functions_agree_and_wrong_ones_disagree(
     right = scale * derivative(np.float64(x))
     check = scalar(g, right, x)
     assert check.verdict == "agrees", check
-    # 3: the tolerance at a claim and at another differ in what rounding added to the measured part.
+    # 3: the slope may be off by one tolerance, and another claim may have another tolerance.
     for factor in (3, -3, 1e4):
         assert scalar(g, right + factor * (check.tolerance or EPS), x).verdict == "disagrees"
 
 
 @pytest.mark.parametrize("name", ["quadratic", "exponential", "sine", "rational"])
 def test_a_relative_error_of_1e8_is_seen_in_float64(name: str) -> None:
-    """The noise is about eps |f| and h about cbrt(eps): 5 (1 + 4) eps / h is 1e-9."""
+    """A relative error of 1e-8 disagrees: with noise eps |f|, 5 (1 + 4) eps / cbrt(eps) is 1e-9."""
     f, derivative, _ = SMOOTH[name]
     right = derivative(np.float64(0.3))
     assert scalar(f, right, 0.3).verdict == "agrees"
@@ -98,7 +103,7 @@ def test_a_relative_error_of_1e8_is_seen_in_float64(name: str) -> None:
 def test_a_relative_error_of_1e4_is_seen_in_float32_gradients_of_functions_in_float64(
     name: str,
 ) -> None:
-    """64 eps for each of three terms as large as the derivative is 2e-5."""
+    """A relative error of 1e-4 disagrees: 64 eps of three terms like the derivative is 2e-5."""
     f, derivative, _ = SMOOTH[name]
     x = np.float32(0.3)
     right = derivative(np.float64(x))
@@ -109,9 +114,9 @@ def test_a_relative_error_of_1e4_is_seen_in_float32_gradients_of_functions_in_fl
 @pytest.mark.parametrize("name", ["quadratic", "exponential", "sine", "rational"])
 @pytest.mark.parametrize("as_result", [np.float32, float])
 def test_functions_in_float32_are_known_by_their_noise_and_checked_to_a_hundredth(
-    name: str, as_result: Any
+    name: str, as_result: Scalar
 ) -> None:
-    """Also where the result is a Python float: 5 (1 + 4) eps / cbrt(eps) is 6e-4."""
+    """An error of 1/100 disagrees even for a Python float: 5 (1 + 4) eps / cbrt(eps) is 6e-4."""
     f, derivative, _ = SMOOTH[name]
 
     def narrow(v: Any) -> Any:
@@ -124,9 +129,9 @@ def test_functions_in_float32_are_known_by_their_noise_and_checked_to_a_hundredt
 
 
 def test_a_function_that_refuses_float64_is_checked_in_float32() -> None:
-    """As PyTorch does where the data are float32."""
+    """A function that raises for float64, like PyTorch with float32 data, is still checked."""
 
-    def f(p: Any) -> Any:
+    def f(p: Params) -> Any:
         if p["w"].dtype != np.float32:
             raise TypeError("expected float32")
         return np.sum(p["w"] ** 2)
@@ -137,7 +142,7 @@ def test_a_function_that_refuses_float64_is_checked_in_float32() -> None:
 
 
 def test_the_tolerance_of_a_small_function_on_a_large_offset_is_the_noise_of_the_offset() -> None:
-    """1e6 is rounded to 1e6 eps, so a slope over h is known to 1e6 eps / h, and no better."""
+    """On an offset of 1e6 the tolerance is about 1e6 eps / h, the rounding of the offset."""
     check = scalar(lambda x: 1e6 + 1e-3 * np.sin(x), 1e-3 * np.cos(0.5), 0.5)
     noise = 1e6 * EPS / np.cbrt(EPS)
     assert check.verdict == "agrees"
@@ -145,7 +150,7 @@ def test_the_tolerance_of_a_small_function_on_a_large_offset_is_the_noise_of_the
 
 
 def test_noise_is_measured_where_it_does_not_show_in_the_value() -> None:
-    """(x + 1e8) - 1e8 is wrong by 1e8 eps, and of size 1."""
+    """The noise 1e8 eps of (sin x + 1e8) - 1e8, of size 1, refuses no right derivative."""
     for x in np.random.default_rng(0).uniform(-2, 2, 50):
         assert scalar(lambda v: (np.sin(v) + 1e8) - 1e8, np.cos(x), x).verdict == "agrees"
         assert scalar(lambda v: (np.sin(v) + 1e8) - 1e8, np.cos(x) + 0.1, x).verdict == "disagrees"
@@ -153,19 +158,19 @@ def test_noise_is_measured_where_it_does_not_show_in_the_value() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_steps_are_exact(dtype: Any) -> None:
-    """θ + h and θ - h are numbers of the parameter's dtype, so the slope of a line is exact."""
+    """The slope of a line is exactly 1, because θ + h and θ - h are numbers of the dtype."""
     for x in (*np.random.default_rng(0).uniform(-4, 4, 50).astype(dtype), *dtype([-2, -1, 1, 2])):
         check = scalar(lambda v: v if v.dtype == dtype else np.float32(v), 1.0, x, dtype)
         assert check.numeric == 1.0
 
 
 def test_a_gradient_may_have_lost_its_digits_by_cancellation() -> None:
-    """Terms that sum to nearly 0 in float32 leave their rounding, not that of the sum."""
+    """A float32 gradient agrees though its terms cancel and leave mostly their rounding."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((2, 1000, 3)).astype(np.float32)
     y -= x * np.sum(x * y, 0) / np.sum(x * x, 0)
 
-    def f(p: Any) -> Any:
+    def f(p: Params) -> Any:
         return np.sum((p["w"] * x - y) ** 2) / 2
 
     grads = {"w": -np.sum(x * y, 0)}
@@ -175,7 +180,7 @@ def test_a_gradient_may_have_lost_its_digits_by_cancellation() -> None:
 
 
 def test_a_float32_gradient_may_have_lost_digits_where_a_probability_is_nearly_1() -> None:
-    """1 - p keeps eps / (1 - p) of its digits, and so does log p, which is how it is known."""
+    """A float32 gradient agrees though 1 - p and log p have a relative error of eps / (1 - p)."""
     x, y = np.ones((1, 1), np.float32), np.array([0])
     for z in np.linspace(4, 16, 40):
         params = {"W1": np.zeros((1, 2), np.float32), "b1": np.array([z, 0], np.float32)}
@@ -184,23 +189,23 @@ def test_a_float32_gradient_may_have_lost_digits_where_a_probability_is_nearly_1
 
 
 def test_a_gradient_may_underflow() -> None:
-    """1e-50 is 0 in float32."""
+    """The float32 gradient 0 agrees with the derivative 1e-50."""
     grads, params = {"w": np.zeros(2, np.float32)}, {"w": np.full(2, 1e-4, np.float32)}
     check_gradients(lambda p: 1e-50 * np.sum(p["w"]), grads, params).raise_if_wrong()
 
 
 def test_a_value_that_has_lost_its_digits_refuses_no_right_derivative() -> None:
-    """log(1 + exp(-50)) is 0 in floating point, and its derivative is not."""
+    """The right derivative agrees where log(1 + exp(-x)) has been rounded to 0."""
     params = {"x": np.array([50.0])}
     grads = {"x": -np.exp(-params["x"])}
     check_gradients(lambda p: np.log(1 + np.exp(-p["x"][0])), grads, params).raise_if_wrong()
 
 
 def test_checks_cost_four_values_where_all_is_well_and_a_few_dozen_where_not() -> None:
-    """Beside those for the noise; kinks are refined until rounding hides them, and no further."""
-    calls: list[Any] = []
+    """After the noise is measured, a coordinate costs 4 values of f, 29 if wrong, 24 at a kink."""
+    calls: list[Params] = []
 
-    def f(p: Any) -> Any:
+    def f(p: Params) -> Any:
         calls.append(p)
         return 2.3 + 1e-3 * np.sum(np.abs(p["x"]))
 
@@ -217,8 +222,8 @@ def test_checks_cost_four_values_where_all_is_well_and_a_few_dozen_where_not() -
 @pytest.mark.parametrize("offset", [0.0, 2.3])
 @pytest.mark.parametrize("claim", [0.0, 1.0, 0.5, -7.0])
 @pytest.mark.parametrize(("kink", "left"), [(np.abs, -1), (lambda x: np.maximum(x, 0), 0)])
-def test_at_a_kink_there_is_no_answer(kink: Any, left: int, claim: float, offset: float) -> None:
-    """Neither |x| nor ReLU has a derivative at 0; reported are all slopes from left to right."""
+def test_at_a_kink_there_is_no_answer(kink: Scalar, left: int, claim: float, offset: float) -> None:
+    """At 0, |x| and ReLU are inconclusive; the tolerance spans all slopes from left to right."""
     check = scalar(lambda x: offset + kink(x), claim, 0.0)
     assert check.verdict == "inconclusive"
     assert check.numeric == pytest.approx((1 + left) / 2, abs=1e-8)
@@ -234,9 +239,9 @@ def test_at_a_kink_there_is_no_answer(kink: Any, left: int, claim: float, offset
     st.sampled_from([0.0, 1.0]),
 )
 def test_a_kink_at_any_distance_makes_no_right_derivative_wrong(
-    kink: Any, exponent: float, side: int, offset: float, jump: float, smooth: float
+    kink: Scalar, exponent: float, side: int, offset: float, jump: float, smooth: float
 ) -> None:
-    """From 1e-12 to 1, beside smooth functions of other sizes, on either side."""
+    """A kink at a distance of 1e-12 to 1, on either side, never makes a right claim disagree."""
     x, size = side * 10.0**exponent, 10.0**jump
 
     def f(v: Any) -> Any:
@@ -246,8 +251,8 @@ def test_a_kink_at_any_distance_makes_no_right_derivative_wrong(
     right = smooth * np.cos(x + 1) + size * slope
     check = scalar(f, right, x)
     assert check.verdict != "disagrees", check
-    # What tells a kink at d from one at 0 is a slope over a step within d, known to 25 eps |f| / d,
-    # and as steps go down by 4 and must show a jump 20 times the rounding: 25 * 4 * 4 * 20 eps / d.
+    # A slope over a step within d tells a kink at d from one at 0. It is known to 25 eps |f| / d.
+    # Steps go down by 4 and the jump must be 20 roundings, which makes 25 * 4 * 4 * 20 eps / d.
     if abs(x) * size > 8000 * EPS * (abs(f(x)) + 1):
         assert check.verdict == "agrees"
         assert scalar(f, right + size / 2, x).verdict == "disagrees"
@@ -255,7 +260,7 @@ def test_a_kink_at_any_distance_makes_no_right_derivative_wrong(
 
 @pytest.mark.parametrize("as_result", [np.float64, np.float32])
 def test_kinks_hidden_behind_each_other_make_no_right_derivative_wrong(as_result: Any) -> None:
-    """Many kinks of random sign and size within a step, where differences can look smooth."""
+    """Many kinks of random sign and size within a step never make a right claim disagree."""
     rng = np.random.default_rng(0)
     step = np.cbrt(np.finfo(as_result).eps)
     verdicts = []
@@ -264,7 +269,7 @@ def test_kinks_hidden_behind_each_other_make_no_right_derivative_wrong(as_result
         d = 16 * step * rng.uniform(-1, 1, m)
         jumps = step * 10.0 ** rng.uniform(-2, 2) * rng.standard_normal(m)
 
-        def f(x: Any, d: Any = d, jumps: Any = jumps) -> Any:
+        def f(x: Any, d: NDArray[Any] = d, jumps: NDArray[Any] = jumps) -> Any:
             return as_result(2.3 + np.sin(x + 1) + np.sum(jumps * np.maximum(x - d, 0)))
 
         right = np.cos(1) + np.sum(jumps[d < 0])
@@ -275,11 +280,11 @@ def test_kinks_hidden_behind_each_other_make_no_right_derivative_wrong(as_result
 
 
 def test_a_kink_nearer_than_float32_can_tell_makes_no_float32_gradient_wrong() -> None:
-    """In float32 z is 0 and so is the gradient; in float64 z is some 1e-9, on either side."""
+    """A float32 gradient of 0 at z = 0 never disagrees, though in float64 z is about ±1e-9."""
     for x in np.random.default_rng(0).random((20, 2)).astype(np.float32):
         params = {"w": x, "b": -np.sum(x * np.float32(0.7), keepdims=True)}
 
-        def f(p: Any) -> Any:
+        def f(p: Params) -> Any:
             return np.sum(np.maximum(np.sum(p["w"] * np.float32(0.7)) + p["b"], 0))
 
         assert f(params) == 0
@@ -299,15 +304,15 @@ def test_a_kink_nearer_than_float32_can_tell_makes_no_float32_gradient_wrong() -
     ],
 )
 def test_a_derivative_that_exists_beside_kinks_and_fine_structure_is_not_refused(
-    f: Callable[[Any], Any], derivative: float
+    f: Scalar, derivative: float
 ) -> None:
-    """Jumps of the second derivative at 0, and structure much finer than the first step."""
+    """A right claim never disagrees at jumps of f″, nor at structure finer than the first step."""
     assert scalar(f, derivative, 0.0).verdict != "disagrees"
 
 
 @pytest.mark.parametrize("f", [lambda x: np.sqrt(np.abs(x)), np.cbrt, lambda x: float(x > 0)])
-def test_where_no_derivative_exists_no_claim_agrees(f: Callable[[Any], Any]) -> None:
-    """Infinite slopes and a jump of f."""
+def test_where_no_derivative_exists_no_claim_agrees(f: Scalar) -> None:
+    """No claim agrees at an infinite slope or at a jump of f."""
     assert all(scalar(f, claim, 0.0).verdict != "agrees" for claim in (0.0, 1.0, 1e6))
 
 
@@ -321,10 +326,10 @@ def test_where_no_derivative_exists_no_claim_agrees(f: Callable[[Any], Any]) -> 
     st.sampled_from(["central", "complex-step"]),
 )
 def test_right_networks_never_disagree(
-    sizes: list[int], seed: int, n: int, dtype: Any, scale: Any, method: Any
+    sizes: list[int], seed: int, n: int, dtype: DTypeLike, scale: str | float, method: Method
 ) -> None:
-    """And nearly all of their derivatives are conclusive: kinks are rare at random places."""
-    params, f, grads = problem(sizes, seed=seed, n=n, dtype=dtype, scale=scale)
+    """Right networks never disagree, and at least 90 % of their derivatives agree."""
+    params, f, grads = network_loss(sizes, seed=seed, n=n, dtype=dtype, scale=scale)
     report = check_gradients(f, grads, params, method=method)
     assert report.count("disagrees") == 0, report
     assert report.count("agrees") >= 0.9 * len(report.checks), report
@@ -335,13 +340,13 @@ def test_right_networks_never_disagree(
     "d", [0.0, *(side * 10.0**-k for k in range(1, 17, 3) for side in (1, -1))]
 )
 def test_a_network_near_a_kink_is_not_refused(dtype: Any, d: float) -> None:
-    """One unit has z = d for one example: at 0 just what moves it is inconclusive."""
-    params, _, _ = problem([3, 5, 4], seed=3, dtype=dtype)
+    """If one unit has z = d for one example, only what moves that unit may be inconclusive."""
+    params, _, _ = network_loss([3, 5, 4], seed=3, dtype=dtype)
     x, y = np.random.default_rng(3).random((6, 3)), np.array([0, 1, 2, 3, 0, 1])
     x[0] = [1, 0, 0]
     params["b1"][2] = -params["W1"][0, 2] + dtype(d)
 
-    def f(p: Any) -> Any:
+    def f(p: Params) -> Any:
         return loss(p, x, y)
 
     report = check_gradients(f, backward(params, x, y)[1], params)
@@ -351,27 +356,29 @@ def test_a_network_near_a_kink_is_not_refused(dtype: Any, d: float) -> None:
     assert (len(unclear) == 2) >= (d == 0)
 
 
-WRONG: dict[str, Callable[[dict[str, Any], dict[str, Any], int], dict[str, Any]]] = {
+WRONG: dict[str, Callable[[Params, Params, int], Params]] = {
     "sum instead of mean": lambda g, _p, n: {k: n * v for k, v in g.items()},
-    "L2 on biases": lambda g, p, _n: {k: v + 0.01 * p[k] * (k[0] == "b") for k, v in g.items()},
-    "no L2": lambda g, p, _n: {k: v - 0.01 * p[k] * (k[0] == "W") for k, v in g.items()},
+    "L2 on biases": lambda g, p, _n: {
+        k: v + 0.01 * p[k] * (not is_weight(k)) for k, v in g.items()
+    },
+    "no L2": lambda g, p, _n: {k: v - 0.01 * p[k] * is_weight(k) for k, v in g.items()},
     "L2 by batch": lambda g, p, n: {
-        k: v + (1 / n - 1) * 0.01 * p[k] * (k[0] == "W") for k, v in g.items()
+        k: v + (1 / n - 1) * 0.01 * p[k] * is_weight(k) for k, v in g.items()
     },
     "sign": lambda g, _p, _n: g | {"b1": -g["b1"]},
     "square layer transposed": lambda g, _p, _n: g | {"W2": g["W2"].T},
     "zero": lambda g, _p, _n: {k: 0 * v for k, v in g.items()},
-    "bias averaged": lambda g, _p, n: {k: v / n if k[0] == "b" else v for k, v in g.items()},
+    "bias averaged": lambda g, _p, n: {k: v if is_weight(k) else v / n for k, v in g.items()},
     "a millionth": lambda g, _p, _n: g | {"W1": g["W1"] * (1 + 1e-6)},
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
 @pytest.mark.parametrize("method", ["central", "complex-step"])
-def test_wrong_networks_always_disagree(name: str, method: Any) -> None:
-    """In the arrays that are wrong, whatever the seed."""
+def test_wrong_networks_always_disagree(name: str, method: Method) -> None:
+    """The arrays of a gradient that disagree are those that are wrong, whatever the seed."""
     for seed in range(2):
-        params, f, grads = problem([2, 3, 3, 3], seed=seed)
+        params, f, grads = network_loss([2, 3, 3, 3], seed=seed)
         wrong = WRONG[name](grads, params, 9)
         report = check_gradients(f, wrong, params, method=method)
         named = {check.name for check in report.checks if check.verdict == "disagrees"}
@@ -379,8 +386,8 @@ def test_wrong_networks_always_disagree(name: str, method: Any) -> None:
 
 
 def test_one_bias_wrong_by_a_ten_thousandth_is_named() -> None:
-    """The report says which, with both numbers."""
-    params, f, grads = problem([4, 5, 3])
+    """The report names the one wrong bias, and shows the claimed and the right number."""
+    params, f, grads = network_loss([4, 5, 3])
     i = largest(grads["b1"])
     right, grads["b1"][i] = grads["b1"][i], grads["b1"][i] * (1 + 1e-4)
     report = check_gradients(f, grads, params)
@@ -392,16 +399,16 @@ def test_one_bias_wrong_by_a_ten_thousandth_is_named() -> None:
 
 
 def test_a_float32_network_for_mnist_agrees() -> None:
-    """784-200-50-10: sampled coordinates and directions, all of them conclusive."""
-    params, f, grads = problem([784, 200, 50, 10], n=4, dtype=np.float32, l2=1e-4)
+    """All sampled coordinates and directions of a 784-200-50-10 network agree."""
+    params, f, grads = network_loss([784, 200, 50, 10], n=4, dtype=np.float32, l2=1e-4)
     report = check_gradients(f, grads, params, coordinates=4, directions=1)
     report.raise_if_wrong()
     assert report.count("agrees") == len(report.checks) == 6 * 4 + 1
 
 
 def test_directions_find_one_wrong_coordinate_among_many() -> None:
-    """It is not among those that were drawn, and is named by halving the direction."""
-    params, f, grads = problem([30, 40, 20, 5], n=20)
+    """A wrong coordinate that was not drawn is found by halving a direction that disagrees."""
+    params, f, grads = network_loss([30, 40, 20, 5], n=20)
     assert sum(p.size for p in params.values()) > EXHAUSTIVE
     drawn = {c.where for c in check_gradients(f, grads, params, coordinates=3, directions=0).checks}
     i = largest(grads["W2"])
@@ -414,15 +421,15 @@ def test_directions_find_one_wrong_coordinate_among_many() -> None:
 
 
 def test_directions_through_thousands_of_units_are_conclusive_in_float64() -> None:
-    """Though they cross kinks at the first steps."""
-    params, f, grads = problem([20, 100, 50, 5], n=60)
+    """Directions agree though they cross kinks at the first steps."""
+    params, f, grads = network_loss([20, 100, 50, 5], n=60)
     report = check_gradients(f, grads, params, coordinates=1, directions=6)
     assert report.count("agrees") == len(report.checks) == 6 + 6
 
 
 def test_the_seed_alone_decides_what_is_drawn() -> None:
-    """Equal seeds give equal reports."""
-    params, f, grads = problem([30, 40, 5], n=3)
+    """Equal seeds give equal reports, and different seeds give different ones."""
+    params, f, grads = network_loss([30, 40, 5], n=3)
 
     def draw(seed: int) -> GradientReport:
         return check_gradients(f, grads, params, coordinates=2, directions=1, seed=seed)
@@ -433,7 +440,7 @@ def test_the_seed_alone_decides_what_is_drawn() -> None:
 
 @pytest.mark.parametrize("name", ["quadratic", "exponential", "sine", "rational"])
 def test_the_complex_step_sees_a_relative_error_of_1e12(name: str) -> None:
-    """It has only the rounding of the claim to allow for: 3 * 64 eps is 4e-14."""
+    """A relative error of 1e-12 disagrees: the rounding of the claim, 3 * 64 eps, is 4e-14."""
     f, derivative, _ = SMOOTH[name]
     x = np.array(0.3)
     for factor, verdict in ((1, "agrees"), (1 + 1e-12, "disagrees")):
@@ -444,7 +451,7 @@ def test_the_complex_step_sees_a_relative_error_of_1e12(name: str) -> None:
 
 
 def test_the_complex_step_has_no_answer_at_a_kink() -> None:
-    """NumPy orders complex numbers by their imaginary parts where the real ones are equal."""
+    """The complex step is inconclusive at 0, where NumPy compares numbers by imaginary parts."""
     report = check_gradients(
         lambda p: np.sum(np.where(p["x"] > 0, p["x"], 0) + p["x"] ** 2),
         {"x": np.array([0.0, 3.0])},
@@ -455,7 +462,7 @@ def test_the_complex_step_has_no_answer_at_a_kink() -> None:
 
 
 def test_nothing_conclusive_is_an_error() -> None:
-    """Not a pass: no coordinate has been checked."""
+    """A report without a conclusive coordinate is not `ok`, and raises."""
     report = check_gradients(
         lambda p: np.sum(np.abs(p["x"])), {"x": np.zeros(3)}, {"x": np.zeros(3)}
     )
@@ -465,7 +472,7 @@ def test_nothing_conclusive_is_an_error() -> None:
 
 
 def test_reports_count_verdicts_and_show_the_worst_first() -> None:
-    """Disagreements before kinks before agreements."""
+    """A report shows disagreements first, then kinks, then agreements."""
     params = {"w": np.array([[1.0, 2.0]]), "b": np.array(0.0)}
     grads = {"b": np.array(0.0), "w": np.array([[2.0, 5.0]])}
     report = check_gradients(lambda p: np.sum(p["w"] ** 2) + abs(p["b"]), grads, params)
@@ -483,8 +490,8 @@ def test_reports_count_verdicts_and_show_the_worst_first() -> None:
 def test_gradients_that_are_not_finite_disagree_and_are_named(
     value: float, sizes: list[int]
 ) -> None:
-    """On large problems too, where few coordinates are drawn."""
-    params, f, grads = problem(sizes)
+    """NaN and infinity in a gradient disagree, even where few coordinates are drawn."""
+    params, f, grads = network_loss(sizes)
     grads["W1"][3, 4] = value
     report = check_gradients(f, grads, params, coordinates=2, directions=0)
     assert "W1[3, 4]" in {c.where for c in report.checks if c.verdict == "disagrees"}
@@ -492,7 +499,7 @@ def test_gradients_that_are_not_finite_disagree_and_are_named(
 
 
 def test_a_function_that_is_not_finite_beside_its_point_disagrees() -> None:
-    """sqrt has no derivative at 0, though it has a value."""
+    """A claim disagrees for sqrt at 0, where it has a value and no derivative."""
     check = scalar(np.sqrt, 0.0, 0.0)
     assert check.verdict == "disagrees"
     assert math.isnan(check.numeric)
@@ -503,9 +510,9 @@ def test_a_function_that_is_not_finite_beside_its_point_disagrees() -> None:
 def test_a_function_that_overflows_nearby_is_checked_at_finer_steps(
     pole: tuple[float, float], value: float
 ) -> None:
-    """Beyond some distance, or between the first two steps."""
+    """A function that overflows or is NaN at the first steps is checked at finer ones."""
 
-    def f(x: Any) -> Any:
+    def f(x: NDArray[Any]) -> NDArray[Any]:
         return np.where((x > pole[0]) & (x < pole[1]), value, np.exp(x))
 
     assert scalar(f, 1.0, 0.0).verdict == "agrees"
@@ -513,9 +520,9 @@ def test_a_function_that_overflows_nearby_is_checked_at_finer_steps(
 
 
 def test_float32_steps_do_not_vanish() -> None:
-    """Where f refuses float64, yet returns a Python float, and is finite for a few steps only."""
+    """An f that refuses float64, returns a Python float and is finite nearby alone is checked."""
 
-    def f(x: Any) -> float:
+    def f(x: NDArray[Any]) -> float:
         if x.dtype != np.float32:
             raise TypeError("expected float32")
         return float(np.abs(x - 1)) if np.abs(x - 1) < 1e-6 else np.nan
@@ -524,14 +531,14 @@ def test_float32_steps_do_not_vanish() -> None:
 
 
 def test_arguments_are_not_written_and_may_be_read_only_and_in_any_order_in_memory() -> None:
-    """The function gets arrays of its own, and may write to them."""
+    """The function may write to its arrays, because each call gets arrays of its own."""
     rng = np.random.default_rng(0)
     w = np.asfortranarray(rng.random((3, 4)))
     params, grads = {"w": w, "v": w[::2, ::-1]}, {"v": 2 * w[::2, ::-1], "w": 3 * w * w}
     before = w.copy()
     w.flags.writeable = False
 
-    def f(p: Any) -> Any:
+    def f(p: Params) -> Any:
         value = np.sum(p["w"] ** 3) + np.sum(p["v"] ** 2)
         for array in p.values():
             array[...] = np.nan
@@ -564,7 +571,7 @@ def test_arguments_are_not_written_and_may_be_read_only_and_in_any_order_in_memo
     ],
 )
 def test_bad_arguments_are_refused(change: dict[str, Any], message: str) -> None:
-    """With one message that names the value and what was expected."""
+    """A bad argument raises one message that names the value and what was expected."""
     arguments: dict[str, Any] = {
         "f": lambda p: np.sum(p["w"] ** 2),
         "grads": {"w": np.zeros(2)},
@@ -575,6 +582,6 @@ def test_bad_arguments_are_refused(change: dict[str, Any], message: str) -> None
 
 
 def test_importing_the_checker_does_not_import_hypothesis() -> None:
-    """It is for tests of any kind."""
+    """The checker works in tests of any kind, without Hypothesis."""
     code = "import sys, purenet.testing.gradients; sys.exit('hypothesis' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

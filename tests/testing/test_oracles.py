@@ -1,4 +1,4 @@
-"""The oracle against closed forms, its own differences, and the definition of training."""
+"""The oracles agree with closed forms, with their own differences, and with the definitions."""
 
 from fractions import Fraction
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
+from numpy.typing import DTypeLike
 
+from purenet.params import Params
 from purenet.testing import oracles
 from tests.support.problems import problem, read_only
 
-Network = dict[str, Any]
-
-DIGITS = 1e-56  # numbers of order 1 after some thousand roundings to 60 digits
+DIGITS = 1e-56  # the error of numbers of order 1 after some thousand roundings to 60 digits
 RATES: dict[str, Any] = {
     "learning_rate": 0.3,
     "momentum": 0.9,
@@ -25,19 +25,19 @@ RATES: dict[str, Any] = {
 }
 
 
-def furthest(one: Network, other: Network) -> float:
+def furthest(one: Params, other: Params) -> float:
     """Return the largest difference between two dictionaries of numbers."""
     return max(float(np.abs(one[name] - other[name]).max()) for name in one)
 
 
-def off(value: Any, exact: Fraction) -> float:
-    """Return how far a number of 60 digits is from a fraction."""
+def off(value: oracles.Real, exact: Fraction) -> float:
+    """Return the distance of a number of 60 digits from a fraction."""
     return float(abs(value * exact.denominator - exact.numerator) / exact.denominator)
 
 
 @pytest.mark.parametrize("z", [0.0, 0.1, -3.0, 700.0, 1e4, -1e4, 1e9, -1e9, 5e-324])
 def test_logistic_regression_is_exact_to_50_digits(z: float) -> None:
-    """With logits (0, z), J = log(1 + e^z) and dJ/dz = 1 / (1 + e^-z), however small."""
+    """With logits (0, z), J = log(1 + e^z) and dJ/dz = 1 / (1 + e^-z) have 50 right digits."""
     params = {"W1": np.array([[0, z]]), "b1": np.zeros(2)}
     value, grads = oracles.backward(params, np.ones((1, 1)), np.array([0]))
     mp = mpmath.MPContext()
@@ -51,7 +51,7 @@ def test_logistic_regression_is_exact_to_50_digits(z: float) -> None:
 
 
 def test_logits_are_exact() -> None:
-    """What is small survives two layers in which larger numbers cancel."""
+    """A small number survives two layers in which larger numbers cancel."""
     params = {
         "W1": np.array([[1e200, -1e200], [2.0**-1000, 0.0]]),
         "b1": np.array([-1e200, 1e200]),
@@ -62,7 +62,7 @@ def test_logits_are_exact() -> None:
 
 
 def test_gradient_is_the_derivative_of_the_loss() -> None:
-    """Central differences of step 1e-20 agree to the square of their step, penalty included."""
+    """The gradient agrees with central differences of step 1e-20 to the square of that step."""
     params, x, y = problem(3, 4, 3, 2, n=3)
     _, grads = oracles.backward(params, x, y, l2=0.1)
     for name, p in params.items():
@@ -93,7 +93,7 @@ def test_derivative_of_relu_at_zero_is_zero() -> None:
     ],
 )
 def test_labels_that_do_not_fit_are_refused(y: list[int], message: str) -> None:
-    """Python, too, takes index -1 for the last class."""
+    """Labels below 0, above the last class, or in another number than examples are refused."""
     params, x, _ = problem(3, 2, n=1)
     for function in (oracles.loss, oracles.backward):
         with pytest.raises(ValueError, match=message):
@@ -101,15 +101,15 @@ def test_labels_that_do_not_fit_are_refused(y: list[int], message: str) -> None:
 
 
 def test_examples_that_do_not_fit_are_refused() -> None:
-    """Features must be as many as the first layer takes."""
+    """An x whose features are not those of the first layer is refused."""
     params, x, _ = problem(3, 2)
     with pytest.raises(ValueError, match="x must have 3 features, got 2"):
         oracles.forward(params, x[:, :2])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int8, np.uint8])
-def test_numbers_of_any_type_are_taken_exactly(dtype: Any) -> None:
-    """float32 and integers are the numbers that they hold."""
+def test_numbers_of_any_type_are_taken_exactly(dtype: DTypeLike) -> None:
+    """Float32 and integers give every digit that the same numbers give in float64."""
     params, x, y = problem(3, 2, 2)
     x = (10 * np.abs(x)).astype(dtype)
     params = {name: (10 * p).astype(np.float32) for name, p in params.items()}
@@ -119,7 +119,7 @@ def test_numbers_of_any_type_are_taken_exactly(dtype: Any) -> None:
 
 
 def test_results_can_be_given_back_in_every_digit() -> None:
-    """Parameters of 60 digits are not rounded to floats: a step of 1e-40 is seen."""
+    """Parameters of 60 digits are not rounded to floats, so three steps of 1e-40 add up."""
     params = {"b1": np.array([1.0])}
     grads = {"b1": np.array([1e-40])}
     for _ in range(3):
@@ -128,7 +128,7 @@ def test_results_can_be_given_back_in_every_digit() -> None:
 
 
 def test_the_precision_of_mpmath_is_left_alone() -> None:
-    """The oracle neither changes the global precision nor depends on it."""
+    """The oracle neither changes the global precision of mpmath nor depends on it."""
     params, x, y = problem(3, 2, 2)
     before = oracles.loss(params, x, y)
     with mpmath.workdps(5):
@@ -137,7 +137,7 @@ def test_the_precision_of_mpmath_is_left_alone() -> None:
 
 
 def test_inputs_are_not_written() -> None:
-    """Read-only arrays will do, and results do not share their memory."""
+    """The oracles take read-only arrays, and their results share no memory with them."""
     params, x, y = read_only(problem(3, 2, 2))
     trained, velocity, _ = oracles.train(params, (x, y), **RATES)
     oracles.momentum_step(params, velocity, trained, learning_rate=0.1, momentum=0.5)
@@ -159,7 +159,7 @@ def test_velocity_is_the_moving_average_of_gradients() -> None:
 
 
 def test_training_one_full_batch_is_one_step() -> None:
-    """With batch_size None an epoch is `backward` and `momentum_step` from velocity zero."""
+    """With batch_size None, an epoch is one `backward` and one `momentum_step` from rest."""
     params, x, y = problem(3, 2, 2)
     cfg = RATES | {"batch_size": None, "epochs": 1}
     trained, velocity, losses = oracles.train(params, (x, y), **cfg)
@@ -167,13 +167,13 @@ def test_training_one_full_batch_is_one_step() -> None:
     rest = {name: np.zeros_like(p) for name, p in params.items()}
     rates = {"learning_rate": cfg["learning_rate"], "momentum": cfg["momentum"]}
     stepped = oracles.momentum_step(params, rest, grads, **rates)
-    assert abs(losses[0] - value) < DIGITS  # the same sums in another order
+    assert abs(losses[0] - value) < DIGITS  # the sums are taken in another order
     assert furthest(trained, stepped[0]) < DIGITS
     assert furthest(velocity, stepped[1]) < DIGITS
 
 
 def test_logged_loss_weights_batches_by_their_sizes() -> None:
-    """Where nothing moves, batches of 3, 3 and 1 give the loss of all 7."""
+    """With a learning rate of 0, batches of 3, 3 and 1 give the loss of all 7 examples."""
     params, x, y = problem(3, 2, 2, n=7)
     cfg = RATES | {"batch_size": 3, "learning_rate": 0.0}
     _, _, losses = oracles.train(params, (x, y), **cfg)
@@ -182,19 +182,20 @@ def test_logged_loss_weights_batches_by_their_sizes() -> None:
 
 
 def test_epochs_visit_examples_in_the_order_of_seed_and_epoch() -> None:
-    """Two shuffled epochs are one after the other, each on the data reordered beforehand."""
+    """Two shuffled epochs are two runs of one epoch, each on data that were reordered before."""
     params, x, y = problem(3, 2, 2, n=5)
-    cfg = RATES | {"momentum": 0.0}  # so that parameters are all there is to hand on
+    cfg = RATES | {"momentum": 0.0}  # so that the second run needs no velocity
     shuffled, *_ = oracles.train(params, (x, y), **cfg)
     one = cfg | {"epochs": 1, "shuffle": False}
     for epoch in range(2):
-        order = np.random.Generator(np.random.PCG64([cfg["seed"], epoch])).permutation(5)
+        stream = np.random.SeedSequence(cfg["seed"]).spawn(2)[epoch]
+        order = np.random.Generator(np.random.PCG64(stream)).permutation(5)
         params, *_ = oracles.train(params, (x[order], y[order]), **one)
     assert furthest(shuffled, params) < DIGITS
 
 
 def test_velocity_goes_on_from_epoch_to_epoch() -> None:
-    """On one example, epochs are steps of one trajectory, not trajectories of one step."""
+    """On one example, the velocity after three epochs is the average over all three steps."""
     params, x, y = problem(3, 2, n=1)
     cfg = RATES | {"epochs": 3, "learning_rate": 0.0, "l2": 0.0}
     _, velocity, _ = oracles.train(params, (x, y), **cfg)
@@ -205,7 +206,7 @@ def test_velocity_goes_on_from_epoch_to_epoch() -> None:
 
 
 def test_only_integer_inputs_are_scaled() -> None:
-    """Pixels times 1/2 are trained on as their halves, and floats as they are."""
+    """With input_scale 1/2, integer pixels train like their halves in floating point."""
     params, _, y = problem(3, 2, 2, n=4)
     pixels = np.arange(12, dtype=np.uint8).reshape(4, 3)
     of_pixels, _, _ = oracles.train(params, (pixels, y), **RATES)

@@ -1,4 +1,4 @@
-"""What the strategies draw is valid, reaches the hard places, and shrinks to what can be read."""
+"""The strategies draw valid examples, reach the hard places, and shrink to readable examples."""
 
 import subprocess
 import sys
@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from purenet import backward, forward
+from purenet.params import layers, names, sizes
 from purenet.testing.strategies import Problem, batches, layer_sizes, networks, problems
 
-Network = dict[str, Any]
 Claim = Callable[[Problem], Any]
 
 
 @given(problems())
 def test_problems_are_valid_and_finite(problem: Problem) -> None:
-    """`purenet` accepts every problem, and overflows on none."""
+    """`purenet` accepts every problem, and returns finite numbers for each."""
     params, x, y, l2 = problem
     value, grads = backward(params, x, y, l2=l2)
     assert all(np.isfinite(array).all() for array in (value, forward(params, x), *grads.values()))
@@ -28,16 +29,17 @@ def test_problems_are_valid_and_finite(problem: Problem) -> None:
 
 @given(st.data())
 def test_networks_and_batches_of_the_same_sizes_fit(data: st.DataObject) -> None:
-    """A network and a batch can be drawn apart, their sizes given as a list."""
-    sizes = data.draw(layer_sizes())
-    params, (x, y) = data.draw(networks(sizes)), data.draw(batches(sizes))
-    assert [x.shape[1], *(params[f"b{k}"].size for k in range(1, len(sizes)))] == sizes
+    """A network and a batch that are drawn apart fit if they are given the same sizes."""
+    units = data.draw(layer_sizes())
+    params, (x, y) = data.draw(networks(units)), data.draw(batches(units))
+    assert sizes(params) == units
+    assert x.shape[1] == units[0]
     backward(params, x.astype(params["W1"].dtype), y)
 
 
 @given(problems(layer_sizes(max_units=9, max_layers=2), dtypes=[np.float32], max_examples=12))
 def test_problems_are_of_the_sizes_and_types_asked_for(problem: Problem) -> None:
-    """Units, layers, examples and dtypes stay within the parameters of the strategy."""
+    """Units, layers, examples and dtypes keep to the arguments of the strategy."""
     params, x, y, _ = problem
     assert len(params) <= 4
     assert all(p.dtype == np.float32 and max(p.shape) <= 9 for p in params.values())
@@ -48,7 +50,7 @@ def test_problems_are_of_the_sizes_and_types_asked_for(problem: Problem) -> None
 @settings(suppress_health_check=[])
 @given(problems())
 def test_draws_pass_every_health_check(problem: Problem) -> None:
-    """They are neither slow nor large, and nothing drawn is thrown away."""
+    """Draws are neither slow nor large, and none is thrown away."""
     assert problem
 
 
@@ -67,28 +69,28 @@ def drawn() -> list[Problem]:
 
 
 def units(problem: Problem) -> list[int]:
-    """Return the sizes of the layers."""
-    params, x, *_ = problem
-    return [x.shape[1], *(params[f"b{k}"].size for k in range(1, len(params) // 2 + 1))]
+    """Return the units of each layer of the network."""
+    return sizes(problem.params)
 
 
-def numbers(problem: Problem) -> Any:
+def numbers(problem: Problem) -> NDArray[Any]:
     """Return all parameters and inputs as one vector."""
     return np.concatenate([array.ravel() for array in (*problem.params.values(), problem.x)])
 
 
-def logits(problem: Problem) -> Any:
-    """Return the logits."""
+def logits(problem: Problem) -> NDArray[Any]:
+    """Return the logits of the batch."""
     return forward(problem.params, problem.x)
 
 
 def is_at_a_kink(problem: Problem) -> bool:
-    """Tell whether the gradient would be another one if ReLU'(0) were 1."""
+    """Tell whether ReLU'(0) = 1 would change the gradient."""
     params, x, y, _ = problem
-    for k in range(1, len(params) // 2):
-        z_k = forward({f"{s}{j}": params[f"{s}{j}"] for j in range(1, k + 1) for s in "Wb"}, x)
-        above = {f"{name[0]}{int(name[1:]) - k}": p for name, p in params.items()}
-        above = {name: p for name, p in above.items() if int(name[1:]) > 0}
+    depth = len(layers(params))
+    for k in range(1, depth):
+        z_k = forward({name: params[name] for name in names(k)}, x)
+        upper = [params[name] for name in names(depth)[2 * k :]]
+        above = dict(zip(names(depth - k), upper, strict=True))
         for i, z in enumerate(z_k):
             delta = backward(above, np.maximum(z, 0)[None, :], y[i : i + 1])[1]["b1"]
             if ((z == 0) & (above["W1"] @ delta != 0)).any():
@@ -96,9 +98,11 @@ def is_at_a_kink(problem: Problem) -> bool:
     return False
 
 
-def subnormal(array: Any) -> Any:
+def subnormal(array: NDArray[Any]) -> NDArray[np.bool]:
     """Return where an array is subnormal."""
-    return (array != 0) & (np.abs(array) < np.finfo(array.dtype).smallest_normal)
+    found: NDArray[np.bool] = np.abs(array) < np.finfo(array.dtype).smallest_normal
+    found &= array != 0
+    return found
 
 
 HARD_PLACES: dict[str, Claim] = {
@@ -138,17 +142,17 @@ HARD_PLACES: dict[str, Claim] = {
 
 @pytest.mark.parametrize("place", HARD_PLACES)
 def test_hard_places_are_reached(place: str, drawn: list[Problem]) -> None:
-    """At least one problem in a hundred is of this kind."""
+    """At least one problem in a hundred is in each hard place."""
     assert sum(bool(HARD_PLACES[place](problem)) for problem in drawn) >= len(drawn) / 100
 
 
-LAYOUTS: dict[str, Callable[[Any], bool]] = {
+LAYOUTS: dict[str, Callable[[NDArray[Any]], bool]] = {
     "Fortran order": lambda array: array.flags.fnc,
     "negative strides": lambda array: min(array.strides) < 0 and not array.flags.forc,
     "gaps": lambda array: min(array.strides) > 0 and not array.flags.forc,
     "read-only": lambda array: not array.flags.writeable,
 }
-PARTS: dict[str, Callable[[Problem], Any]] = {
+PARTS: dict[str, Callable[[Problem], NDArray[Any]]] = {
     "W1": lambda p: p.params["W1"],
     "x": lambda p: p.x,
     "y": lambda p: p.y,
@@ -159,7 +163,7 @@ PARTS: dict[str, Callable[[Problem], Any]] = {
     ("part", "layout"), sorted(set(product(PARTS, LAYOUTS)) - {("y", "Fortran order")})
 )
 def test_layouts_are_reached(part: str, layout: str, drawn: list[Problem]) -> None:
-    """At least one array in a hundred lies in memory like this, be it parameters or data."""
+    """At least one array in a hundred has each layout, among parameters, inputs and labels."""
     arrays = [PARTS[part](problem) for problem in drawn]
     assert sum(LAYOUTS[layout](array) for array in arrays) >= len(drawn) / 100
 
@@ -175,7 +179,7 @@ SHRUNK: dict[str, tuple[st.SearchStrategy[Problem], Claim, list[int], int]] = {
 
 @pytest.mark.parametrize("kind", SHRUNK)
 def test_problems_shrink_to_what_can_be_read(kind: str) -> None:
-    """The least problem of a kind has one example, fewest units, and zeros and ones for numbers."""
+    """A problem shrinks to one example, the fewest units, and zeros and ones as numbers."""
     strategy, claim, least_units, ones = SHRUNK[kind]
     problem = find(strategy, claim)
     assert units(problem) == least_units
@@ -186,7 +190,7 @@ def test_problems_shrink_to_what_can_be_read(kind: str) -> None:
 
 
 def test_importing_purenet_does_not_import_what_only_tests_need() -> None:
-    """Hypothesis and mpmath are needed by `purenet.testing` alone."""
+    """Importing `purenet` imports neither Hypothesis nor mpmath."""
     code = "import sys, purenet; print({'hypothesis', 'mpmath'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "set()\n"

@@ -1,7 +1,7 @@
-"""What holds for every right implementation of the multilayer perceptron, as checks to be run.
+"""The laws that every correct implementation of the multilayer perceptron obeys, as checks.
 
-A law is a function of an implementation and of what is drawn for it. It raises AssertionError where
-its name, a claim, is false. `purenet.testing.conformance` runs them.
+A law is a function of an implementation and of drawn arguments. Its name is a claim. It raises
+AssertionError if the claim is false for them. `purenet.testing.conformance` runs the laws.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike, NDArray
 
 import purenet
 
@@ -20,7 +21,7 @@ Drawn = st.SearchStrategy[Any] | Callable[..., st.SearchStrategy[Any]]
 
 @dataclass(frozen=True)
 class Implementation:
-    """The functions under test; each is purenet's own unless given.
+    """Hold the functions under test. Each is purenet's own unless given.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ class Implementation:
     momentum_step : callable
         As `purenet.momentum_step`.
     train : callable
-        As `purenet.train`; its validation and its errors are not tried.
+        As `purenet.train`. Its validation data and its errors are not tried.
     """
 
     init: Callable[..., Any] = purenet.init
@@ -48,14 +49,14 @@ class Implementation:
 
 @dataclass(frozen=True)
 class Law:
-    """A claim, and what it is tried on.
+    """Hold a claim, and the strategies that draw its arguments.
 
     Parameters
     ----------
     holds : callable
-        ``holds(implementation, *drawn)`` raises AssertionError where the claim is false.
+        ``holds(implementation, *drawn)`` raises AssertionError if the claim is false.
     strategies : tuple of strategy, or of functions of dtypes that return one
-        What is drawn.
+        One for each argument after the implementation.
     """
 
     holds: Callable[..., None]
@@ -63,7 +64,7 @@ class Law:
 
 
 def law(*strategies: Drawn) -> Callable[[Callable[..., None]], Law]:
-    """Make a law of a function of an implementation and of what these strategies draw.
+    """Make a law of a function, whose arguments after the implementation these strategies draw.
 
     Parameters
     ----------
@@ -78,43 +79,44 @@ def law(*strategies: Drawn) -> Callable[[Callable[..., None]], Law]:
     return lambda holds: Law(holds, strategies)
 
 
-def assert_within(got: Any, exact: Any, bound: Any, what: str = "result") -> None:
-    """Refuse numbers that are further from the exact ones than a bound, or not finite.
+def assert_within(got: ArrayLike, exact: ArrayLike, bound: ArrayLike, what: str = "result") -> None:
+    """Refuse numbers that are not finite, or further from the exact ones than a bound.
 
     Parameters
     ----------
     got : array
-        Numbers, of the shape of the exact ones.
+        The numbers, in the shape of the exact ones.
     exact : array
-        What they should be, of any type of number.
+        The exact numbers, of any type.
     bound : array
-        How far they may be from it.
+        The largest distance allowed, in this shape or one that broadcasts to it.
     what : str
-        What they are, for the message.
+        The name of the numbers in the message.
     """
-    got, exact = np.asarray(got), np.asarray(exact)
-    assert got.shape == exact.shape, f"{what} has shape {got.shape}, expected {exact.shape}"
-    bound = np.broadcast_to(np.asarray(bound), got.shape)
-    for index in np.ndindex(got.shape):
-        number, right = got[index].item(), exact[index]
+    numbers, expected = np.asarray(got), np.asarray(exact)
+    shapes = f"{what} has shape {numbers.shape}, expected {expected.shape}"
+    assert numbers.shape == expected.shape, shapes
+    bounds = np.broadcast_to(np.asarray(bound), numbers.shape)
+    for index in np.ndindex(numbers.shape):
+        number, right = numbers[index].item(), expected[index]
         where = what + (str(list(index)) if index else "")
         assert np.isfinite(number), f"{where} is {number}, exact {float(right):.17g}"
         distance = float(abs(right - number))
-        assert distance <= bound[index], (
+        assert distance <= bounds[index], (
             f"{where} is {number!r}, exact {float(right):.17g}: off by {distance:.3g} where "
-            f"rounding explains {bound[index]:.3g}"
+            f"rounding explains {bounds[index]:.3g}"
         )
 
 
-def assert_pure(call: Callable[[], list[Any]], given: list[Any]) -> None:
-    """Refuse a call that writes or shares its arguments, or gives other bits the second time.
+def assert_pure(call: Callable[[], list[NDArray[Any]]], given: list[NDArray[Any]]) -> None:
+    """Refuse a call that writes its arguments, shares their memory, or repeats with other bits.
 
     Parameters
     ----------
     call : callable
-        Returns arrays.
+        A function without arguments that returns arrays.
     given : list of numpy.ndarray
-        The arrays that it was given.
+        The arrays that the call uses.
     """
     before = [array.tobytes() for array in given]
     first = call()

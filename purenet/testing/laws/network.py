@@ -1,26 +1,29 @@
 """Laws of `init`, `forward`, `loss` and `backward`."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+from random import Random
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from numpy.typing import DTypeLike, NDArray
 
+from purenet.params import Params, layers, names, sizes
 from purenet.testing import error_bounds, oracles
 from purenet.testing.gradients import check_gradients
 from purenet.testing.laws import Implementation, assert_pure, assert_within, law
 from purenet.testing.strategies import Problem, layer_sizes, problems
 
-Params = dict[str, Any]
 
-
-def of_dtypes(*, dtypes: Any) -> st.SearchStrategy[Any]:
+def of_dtypes(*, dtypes: Sequence[DTypeLike]) -> st.SearchStrategy[DTypeLike]:
     """Draw a dtype."""
     return st.sampled_from(dtypes)
 
 
 @law(problems)
 def logits_are_within_rounding(under_test: Implementation, problem: Problem) -> None:
-    """Each logit is as near the exact one as its rounding errors let it be."""
+    """Each logit is within its rounding error bound of the exact one."""
     params, x, _, _ = problem
     logits = under_test.forward(params, x)
     assert_within(
@@ -30,7 +33,7 @@ def logits_are_within_rounding(under_test: Implementation, problem: Problem) -> 
 
 @law(problems)
 def loss_is_within_rounding(under_test: Implementation, problem: Problem) -> None:
-    """The loss is mean cross-entropy in nats plus the penalty, within rounding errors."""
+    """The loss is the mean cross-entropy in nats plus the penalty, within rounding."""
     params, x, y, l2 = problem
     bound, _ = error_bounds.backward_bound(params, x, y, l2=l2)
     exact = oracles.loss(params, x, y, l2=l2)
@@ -39,7 +42,7 @@ def loss_is_within_rounding(under_test: Implementation, problem: Problem) -> Non
 
 @law(problems)
 def gradient_is_within_rounding(under_test: Implementation, problem: Problem) -> None:
-    """Each coordinate of the gradient is as near the exact one as rounding lets it be."""
+    """Each coordinate of the gradient is within its rounding error bound of the exact one."""
     params, x, y, l2 = problem
     _, bounds = error_bounds.backward_bound(params, x, y, l2=l2)
     _, exact = oracles.backward(params, x, y, l2=l2)
@@ -50,22 +53,22 @@ def gradient_is_within_rounding(under_test: Implementation, problem: Problem) ->
 
 @law(problems)
 def backward_returns_the_loss(under_test: Implementation, problem: Problem) -> None:
-    """The value that comes with the gradient is the loss."""
+    """The value that `backward` returns with the gradient is the loss."""
     params, x, y, l2 = problem
     bound, _ = error_bounds.backward_bound(params, x, y, l2=l2)
     value, _ = under_test.backward(params, x, y, l2=l2)
-    # compiled by one's own compiler, the two may be rounded differently
+    # A compiler may round the two differently.
     assert_within(value, under_test.loss(params, x, y, l2=l2), 2 * bound, "value of backward")
 
 
 @law(problems)
 def gradient_is_that_of_the_loss(under_test: Implementation, problem: Problem) -> None:
-    """Finite differences of the loss nowhere disagree with the gradient, away from kinks."""
+    """The gradient nowhere disagrees with finite differences of the loss."""
     params, x, y, l2 = problem
     params = dict(params)
-    for k in range(1, len(params) // 2):
-        # At z = 0 kinks may cancel, and the loss have a derivative that ReLU'(0) = 0 does not give.
-        b = params[f"b{k}"]
+    for k, (_, b) in enumerate(layers(params)[:-1], start=1):
+        # Biases are moved away from 0, because kinks at z = 0 may cancel. Then the loss has a
+        # derivative which differs from the one that ReLU'(0) = 0 gives.
         params[f"b{k}"] = b + (np.sqrt(2) / 8 * (1 + np.arange(b.size) / 7)).astype(b.dtype)
     _, grads = under_test.backward(params, x, y, l2=l2)
     report = check_gradients(lambda p: under_test.loss(p, x, y, l2=l2), grads, params)
@@ -74,22 +77,18 @@ def gradient_is_that_of_the_loss(under_test: Implementation, problem: Problem) -
 
 @law(problems)
 def relu_derivative_at_zero_is_zero(under_test: Implementation, problem: Problem) -> None:
-    """Where every input of a hidden unit is exactly 0, no gradient passes it."""
+    """No gradient passes a hidden unit whose input is exactly 0 for every example."""
     params, x, y, l2 = problem
-    depth = len(params) // 2
-    flat = dict(params)
-    for k in range(1, depth):
-        flat[f"W{k}"] = np.zeros_like(params[f"W{k}"])
-        flat[f"b{k}"] = np.zeros_like(params[f"b{k}"])
-    _, grads = under_test.backward(flat, x, y, l2=l2)
-    for k in range(1, depth):
-        assert not grads[f"W{k}"].any()
-        assert not grads[f"b{k}"].any()
+    hidden = names(len(layers(params)) - 1)
+    zeros = {name: np.zeros_like(params[name]) for name in hidden}
+    _, grads = under_test.backward(params | zeros, x, y, l2=l2)
+    for name in hidden:
+        assert not grads[name].any(), f"the gradient of {name} is not 0"
 
 
 @law(problems)
 def results_have_the_form_of_the_parameters(under_test: Implementation, problem: Problem) -> None:
-    """Gradients have the parameters' keys, order and shapes, and every result their dtype."""
+    """Gradients have the keys, order and shapes of the parameters; every result has their dtype."""
     params, x, y, _ = problem
     dtype = params["W1"].dtype
     for given in (x, np.abs(x).astype(np.float64)):
@@ -110,10 +109,10 @@ def results_have_the_form_of_the_parameters(under_test: Implementation, problem:
 
 @law(problems)
 def functions_are_pure(under_test: Implementation, problem: Problem) -> None:
-    """Arguments are not written, results share no memory, equal calls give equal bits."""
+    """Arguments are not written, results share no memory, and equal calls give equal bits."""
     params, x, y, l2 = problem
 
-    def call() -> list[Any]:
+    def call() -> list[NDArray[Any]]:
         value, grads = under_test.backward(params, x, y, l2=l2)
         loss = under_test.loss(params, x, y, l2=l2)
         return [value, loss, under_test.forward(params, x), *grads.values()]
@@ -123,17 +122,17 @@ def functions_are_pure(under_test: Implementation, problem: Problem) -> None:
 
 @law(problems)
 def layers_go_by_number(under_test: Implementation, problem: Problem) -> None:
-    """W10 comes after W9, in whatever order the dictionary has them: JAX sorts keys as text."""
+    """W10 comes after W9, whatever the order of the dictionary: JAX sorts keys as text."""
     params, x, y, _ = problem
-    depth, dtype = len(params) // 2, params["W1"].dtype
-    deep = {f"{letter}1": params[f"{letter}1"] for letter in "Wb"}
-    units = len(params["b1"])
-    for k in range(2, 11):
-        deep[f"W{k}"] = (np.eye(units, k=k % 2) + 0.5 * np.eye(units)).astype(dtype)
-        deep[f"b{k}"] = np.full(units, k / 8, dtype)
-    for k in range(2, depth + 1):
-        deep |= {f"{letter}{k + 9}": params[f"{letter}{k}"] for letter in "Wb"}
-    if depth == 1:
+    first, *others = layers(params)
+    units, dtype = len(first[1]), params["W1"].dtype
+    inserted = [
+        ((np.eye(units, k=k % 2) + 0.5 * np.eye(units)).astype(dtype), np.full(units, k / 8, dtype))
+        for k in range(2, 11)
+    ]
+    arrays = [array for pair in (first, *inserted, *others) for array in pair]
+    deep = dict(zip(names(10 + len(others)), arrays, strict=True))
+    if not others:
         y = y % units
     by_name = dict(sorted(deep.items()))
     exact, bound = oracles.forward(deep, x), error_bounds.forward_bound(deep, x)
@@ -159,16 +158,16 @@ def gradient_is_additive(under_test: Implementation, problem: Problem, cut: int)
             weight = len(x[part]) / n
             mean += weight * under_test.backward(params, x[part], y[part], l2=l2)[1][name]
             part_bound = error_bounds.backward_bound(params, x[part], y[part], l2=l2)[1][name]
-            # the mean itself is taken in float64, which costs no more than a part's own rounding
+            # The mean is taken in float64, which costs no more than the rounding of a part.
             tolerance = tolerance + 2 * weight * part_bound
         assert_within(g, mean, tolerance, f"gradient of {name}")
 
 
 @law(problems, st.randoms(use_true_random=False))
 def order_of_examples_changes_nothing(
-    under_test: Implementation, problem: Problem, random: Any
+    under_test: Implementation, problem: Problem, random: Random
 ) -> None:
-    """Permuting the batch permutes logits and leaves the gradient, within rounding."""
+    """Permuting the batch permutes the logits and leaves the gradient as it is, within rounding."""
     params, x, y, l2 = problem
     order = random.sample(range(len(x)), len(x))
     assert_within(
@@ -185,14 +184,11 @@ def order_of_examples_changes_nothing(
 
 @law(problems, st.randoms(use_true_random=False))
 def permuting_hidden_units_permutes_the_gradient(
-    under_test: Implementation, problem: Problem, random: Any
+    under_test: Implementation, problem: Problem, random: Random
 ) -> None:
-    """The order of a layer's units is a matter of names."""
+    """Permuting the units of a hidden layer permutes the gradient in the same way."""
     params, x, y, l2 = problem
-    orders = [
-        random.sample(range(len(params[f"b{k}"])), len(params[f"b{k}"]))
-        for k in range(1, len(params) // 2)
-    ]
+    orders = [random.sample(range(units), units) for units in sizes(params)[1:-1]]
     _, bounds = error_bounds.backward_bound(params, x, y, l2=l2)
     _, grads = under_test.backward(params, x, y, l2=l2)
     _, permuted = under_test.backward(reordered(params, orders), x, y, l2=l2)
@@ -205,13 +201,13 @@ def permuting_hidden_units_permutes_the_gradient(
 def shifting_all_logits_changes_no_loss(
     under_test: Implementation, problem: Problem, exponent: int
 ) -> None:
-    """Softmax sees differences of logits only: one number added to the last biases is nothing."""
+    """Adding one number to all of the last biases changes no loss: softmax takes differences."""
     params, x, y, l2 = problem
-    last = f"b{len(params) // 2}"
+    last = f"b{len(layers(params))}"
     shifted = params | {last: params[last] + params[last].dtype.type(2.0**exponent)}
     added = np.asarray(shifted[last], np.float64) - np.asarray(params[last], np.float64)
     bounds = [error_bounds.backward_bound(p, x, y, l2=l2)[0] for p in (params, shifted)]
-    # the sum b + c is rounded; a change of logits by d changes the loss by at most 2 d
+    # The sum b + c is rounded. A change of logits by d changes the loss by at most 2 d.
     rounded = 2 * np.abs(added - 2.0**exponent).max()
     got, expected = (under_test.loss(p, x, y, l2=l2) for p in (shifted, params))
     assert_within(got, expected, sum(bounds) + rounded)
@@ -221,10 +217,10 @@ def shifting_all_logits_changes_no_loss(
 def rescaling_a_hidden_layer_changes_no_logit(
     under_test: Implementation, problem: Problem, exponent: int
 ) -> None:
-    """ReLU(c z) = c ReLU(z) for c > 0: what one layer gains the next can lose."""
+    """Since ReLU(c z) = c ReLU(z) for c > 0, a factor c in one layer and 1/c in the next cancel."""
     params, x, _, _ = problem
     c, rescaled = 2.0**exponent, dict(params)
-    for k in range(1, len(params) // 2, 2):
+    for k in range(1, len(layers(params)), 2):
         rescaled[f"W{k}"] = params[f"W{k}"] * c
         rescaled[f"b{k}"] = params[f"b{k}"] * c
         rescaled[f"W{k + 1}"] = params[f"W{k + 1}"] / c
@@ -235,12 +231,18 @@ def rescaling_a_hidden_layer_changes_no_logit(
 
 @law(problems)
 def bad_input_is_refused(under_test: Implementation, problem: Problem) -> None:
-    """Labels that name no class, wrong shapes, and data that is not finite are ValueErrors."""
+    """Wrong labels and shapes, and x that is not finite or holds integers, are ValueErrors."""
     params, x, y, _ = problem
-    classes = len(params[f"b{len(params) // 2}"])
+    classes = sizes(params)[-1]
     signed, first = y.astype(np.int64), np.arange(len(y)) == 0
-    bad_x = [np.full_like(x, np.nan), np.full_like(x, np.inf), np.hstack([x, x]), x[0], x[:0]]
-    bad_x.append((x > 0).astype(np.uint8))
+    bad_x = [
+        np.full_like(x, np.nan),
+        np.full_like(x, np.inf),
+        np.hstack([x, x]),
+        x[0],
+        x[:0],
+        (x > 0).astype(np.uint8),
+    ]
     bad_y = [
         np.where(first, -1, signed),
         np.where(first, classes, signed),
@@ -260,35 +262,29 @@ def bad_input_is_refused(under_test: Implementation, problem: Problem) -> None:
         raise AssertionError(f"not refused: {arguments[1:]}")
 
 
-@law(
-    layer_sizes(),
-    st.integers(0, 2**32),
-    st.sampled_from(["he", 0.01]),
-    of_dtypes,
-)
+@law(layer_sizes(), st.integers(0, 2**32), st.sampled_from(["he", 0.01]), of_dtypes)
 def init_draws_what_it_is_asked_for(
-    under_test: Implementation, sizes: list[int], seed: int, scale: Any, dtype: Any
+    under_test: Implementation, narrow: list[int], seed: int, scale: str | float, dtype: DTypeLike
 ) -> None:
-    """Equal seeds give equal bits, others differ; weights have their deviation, biases are 0."""
-    wide = [25 * size for size in sizes]
-    of_others = global_generator()
+    """Weights are N(0, s²) from the seed alone, different seeds differ, and biases are 0."""
+    wide = [25 * size for size in narrow]
+    before = global_generator()
     params, again, other = (
         under_test.init(wide, seed=s, scale=scale, dtype=dtype) for s in (seed, seed, seed + 1)
     )
-    assert of_others == global_generator(), "NumPy's global generator was used"
-    names = [f"{letter}{k}" for k in range(1, len(wide)) for letter in "Wb"]
-    assert list(params) == names, f"keys {list(params)}"
+    assert before == global_generator(), "NumPy's global generator was used"
+    assert list(params) == names(len(wide) - 1), f"keys {list(params)}"
     seen = set()
-    for k in range(1, len(wide)):
+    for k, (fan_in, fan_out) in enumerate(pairwise(wide), start=1):
         w, b = params[f"W{k}"], params[f"b{k}"]
-        assert (w.shape, b.shape) == ((wide[k - 1], wide[k]), (wide[k],)), f"shapes of layer {k}"
+        assert (w.shape, b.shape) == ((fan_in, fan_out), (fan_out,)), f"shapes of layer {k}"
         assert {w.dtype, b.dtype} == {np.dtype(dtype)}, f"dtype of layer {k}"
         assert not b.any(), f"b{k} is not 0"
         assert w.tobytes() == again[f"W{k}"].tobytes(), "equal seeds gave different weights"
         assert w.tobytes() != other[f"W{k}"].tobytes(), "different seeds gave equal weights"
-        # a standard deviation of m normal numbers is off by 1/√(2m); six of those, and the same
-        # of means and of the share of numbers beyond one deviation, 0.317
-        m, deviation = w.size, np.sqrt(2 / wide[k - 1]) if scale == "he" else scale
+        # The deviation of m normal numbers has itself a standard deviation of s/√(2m). Six of
+        # those are allowed, and six of the mean and of the share of numbers beyond s, 0.317.
+        m, deviation = w.size, np.sqrt(2 / fan_in) if scale == "he" else float(scale)
         assert abs(w.std() / deviation - 1) < 6 / np.sqrt(2 * m), f"deviation {w.std()} of W{k}"
         assert abs(w.mean() / deviation) < 6 / np.sqrt(m), f"mean {w.mean()} of W{k}"
         beyond = (np.abs(w) > deviation).mean()
@@ -299,12 +295,12 @@ def init_draws_what_it_is_asked_for(
 
 def global_generator() -> bytes:
     """Return the state of NumPy's global generator."""
-    state: Any = np.random.get_state()  # noqa: NPY002
-    return bytes(state[1].tobytes())
+    _, key, *_ = np.random.get_state(legacy=True)  # noqa: NPY002
+    return np.asarray(key).tobytes()
 
 
 def reordered(params: Params, orders: list[list[int]]) -> Params:
-    """Permute the hidden units of a network, or of anything shaped like it."""
+    """Permute the hidden units in parameters, gradients, or other dictionaries of that form."""
     result = dict(params)
     for k, order in enumerate(orders, start=1):
         result[f"W{k}"] = result[f"W{k}"][:, order]

@@ -1,34 +1,39 @@
 """Laws of `train`."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
+from numpy.typing import DTypeLike, NDArray
 
-from purenet import Config, init
+from purenet import Config, State, init
+from purenet.params import Params
 from purenet.testing import oracles
 from purenet.testing.laws import Implementation, assert_pure, assert_within, law
 
 
-class Run(NamedTuple):
-    """The arguments of a training run."""
+class TrainingRun(NamedTuple):
+    """Hold the arguments of a training run."""
 
-    params: dict[str, Any]
-    data: tuple[Any, Any]
+    params: Params
+    data: tuple[NDArray[Any], NDArray[Any]]
     cfg: Config
 
 
 @st.composite
-def runs(draw: st.DrawFn, *, dtypes: Any = (np.float64, np.float32)) -> Run:
-    """Draw a run of few updates on numbers without zeros, whose kinks no rounding reaches."""
+def training_runs(
+    draw: st.DrawFn, *, dtypes: Sequence[DTypeLike] = (np.float64, np.float32)
+) -> TrainingRun:
+    """Draw a run of few updates on normal numbers, which rounding does not move across kinks."""
     sizes = draw(st.lists(st.integers(1, 3), min_size=2, max_size=3))
     n = draw(st.sampled_from([5, 3, 1, 2, 4]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     dtype = draw(st.sampled_from(dtypes))
     params = init(sizes, seed=int(rng.integers(2**32)), dtype=dtype)
     params = {name: p + rng.normal(size=p.shape).astype(dtype) for name, p in params.items()}
-    x: Any = rng.normal(size=(n, sizes[0])).astype(dtype)
+    x: NDArray[Any] = rng.normal(size=(n, sizes[0])).astype(dtype)
     if draw(st.booleans()):
         pixels = draw(st.sampled_from([np.uint8, np.int16, np.int64]))
         x = rng.integers(0, 256, (n, sizes[0])).astype(pixels)
@@ -44,16 +49,17 @@ def runs(draw: st.DrawFn, *, dtypes: Any = (np.float64, np.float32)) -> Run:
         seed=draw(st.integers(0, 99)),
         input_scale=draw(st.sampled_from([1 / 255, 0.01])),
     )
-    return Run(params, (x, y), cfg)
+    return TrainingRun(params, (x, y), cfg)
 
 
-@law(runs)
-def train_is_the_fold_of_its_definition(under_test: Implementation, run: Run) -> None:
-    """Parameters, velocity and losses are those of the exact fold, batch by batch."""
+@law(training_runs)
+def train_is_the_fold_of_its_definition(under_test: Implementation, run: TrainingRun) -> None:
+    """Parameters, velocity and losses are those of the exact fold over the batches."""
     params, velocity, losses = oracles.train(run.params, run.data, **asdict(run.cfg))
     result = under_test.train(run.params, run.data, run.cfg)
-    # at most 15 updates of numbers of order 1 to 10, each a sum of at most 5 terms, through 2
-    # layers; an update of rate 0.3 magnifies earlier errors by less than 4 where the loss curves
+    # There are at most 15 updates of numbers of order 1 to 10, each a sum of at most 5 terms,
+    # through 2 layers. Where the loss curves, an update of rate 0.3 magnifies earlier errors by
+    # less than 4.
     tolerance = 1e5 * np.finfo(run.params["W1"].dtype).eps
     numbers = [row["epoch"] for row in result.history]
     assert numbers == list(range(1, run.cfg.epochs + 1)), f"epochs {numbers}"
@@ -65,9 +71,11 @@ def train_is_the_fold_of_its_definition(under_test: Implementation, run: Run) ->
         assert_within(result.state.velocity[name], velocity[name], tolerance, what)
 
 
-@law(runs, st.integers(0, 3))
-def resumed_run_is_the_uninterrupted_run(under_test: Implementation, run: Run, stop: int) -> None:
-    """Some epochs and the rest are all epochs, in every bit of parameters, velocity and history."""
+@law(training_runs, st.integers(0, 3))
+def resumed_run_is_the_uninterrupted_run(
+    under_test: Implementation, run: TrainingRun, stop: int
+) -> None:
+    """A run that is stopped and resumed gives every bit of parameters, velocity and history."""
     stop = min(stop, run.cfg.epochs)
     whole = under_test.train(run.params, run.data, run.cfg)
     first = under_test.train(run.params, run.data, replace(run.cfg, epochs=stop))
@@ -80,15 +88,18 @@ def resumed_run_is_the_uninterrupted_run(under_test: Implementation, run: Run, s
         assert v.tobytes() == resumed.tobytes(), f"velocity of {name} differs"
 
 
-@law(runs, st.integers(0, 1))
-def train_is_pure_and_keeps_the_form(under_test: Implementation, run: Run, more: int) -> None:
-    """Arguments, a state among them, are not written nor shared; results keep keys and dtype."""
+@law(training_runs, st.integers(0, 1))
+def train_is_pure_and_keeps_the_form(
+    under_test: Implementation, run: TrainingRun, more: int
+) -> None:
+    """Arguments and a state are neither written nor shared; results keep keys, shapes and dtype."""
     first = under_test.train(run.params, run.data, run.cfg)
     cfg = replace(run.cfg, epochs=run.cfg.epochs + more)
-    for state, params in ((None, run.params), (first.state, first.params)):
+    starts: list[tuple[State | None, Params]] = [(None, run.params), (first.state, first.params)]
+    for state, params in starts:
         given = [*params.values(), *run.data, *(state.velocity.values() if state else ())]
 
-        def call(params: Any = params, state: Any = state) -> list[Any]:
+        def call(params: Params = params, state: State | None = state) -> list[NDArray[Any]]:
             result = under_test.train(params, run.data, cfg, state=state)
             for one in (result.params, result.state.velocity):
                 assert list(one) == list(run.params), f"keys {list(one)}"
