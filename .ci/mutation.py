@@ -30,7 +30,7 @@ def is_compiled(node: cst.CSTNode) -> bool:
     return [getattr(name, "value", None) for name in names] in (
         ["compiled"],
         ["inlined"],
-        ["kept"],
+        ["cached"],
     )
 
 

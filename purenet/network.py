@@ -1,9 +1,10 @@
-"""The multilayer perceptron, equation beside code, in the order of the mathematics.
+"""The multilayer perceptron, with the equation beside each line of code.
 
 A network of L layers is a dictionary of arrays W1, b1, ..., WL, bL, with Wk of shape
 (fan_in, fan_out); a batch x holds one example per row. The functions are written against the Python
 array API standard: NumPy, PyTorch, JAX (inside ``jit``, under ``grad``) and other libraries that
-follow it run these same lines. Bad arguments raise ValueError with the value and what was expected.
+follow it run this code unchanged. A bad value raises ValueError, which names it and what was
+expected.
 """
 
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ def init(
     seed : int
         Seed of PCG64, from 0 to 2¹²⁸ - 1. Numbers are drawn in float64 and rounded to `dtype`.
     scale : "he" or float
-        ``"he"``, or the standard deviation s itself (the report's is 0.01).
+        ``"he"``, or the standard deviation s itself.
     dtype : dtype
         A real floating-point NumPy dtype.
 
@@ -53,7 +54,7 @@ def init(
     Raises
     ------
     ValueError
-        Fewer than two sizes, a size below 1, or another argument not as above.
+        Fewer than two sizes, a size below 1, or another value that is not as described above.
 
     References
     ----------
@@ -97,7 +98,7 @@ def forward(params: dict[str, A], x: Array) -> A:
     Raises
     ------
     ValueError
-        Keys, shapes, dtypes or values that are not as above.
+        Keys, shapes, dtypes or values that are not as described above.
 
     Examples
     --------
@@ -122,8 +123,8 @@ def _activations(params: dict[str, A], x: Array) -> list[A]:
 def _positive(z: A) -> A:
     """Return [z > 0] as numbers.
 
-    A product with them has no branches and keeps NaN. Automatic differentiation of the product
-    gives ReLU'(0) = 0.
+    Multiplying by it needs no branch, keeps NaN, and differentiates to ReLU'(0) = 0. It turns -inf
+    into NaN, too.
     """
     return array_namespace(z).astype(z > 0, z.dtype)
 
@@ -140,7 +141,8 @@ def loss(params: dict[str, A], x: Array, y: Array, *, l2: float = 0.0) -> A:
     y : array, shape (batch,)
         Integer labels, from 0 to classes - 1.
     l2 : float
-        Strength of the penalty on weights (not biases), at least 0, whatever the batch size.
+        Strength of the penalty on weights (not biases), at least 0. It does not depend on the batch
+        size.
 
     Returns
     -------
@@ -150,7 +152,7 @@ def loss(params: dict[str, A], x: Array, y: Array, *, l2: float = 0.0) -> A:
     Raises
     ------
     ValueError
-        Keys, shapes, dtypes, labels or values that are not as above.
+        Keys, shapes, dtypes, labels or values that are not as described above.
 
     References
     ----------
@@ -209,14 +211,14 @@ def backward(
     Returns
     -------
     loss : scalar array
-        What `loss` gives, in every bit.
+        The same bits as `loss`.
     grads : dict of array
         The gradient, with the keys, shapes and dtypes of the parameters; ReLU'(0) is 0.
 
     Raises
     ------
     ValueError
-        Keys, shapes, dtypes, labels or values that are not as above.
+        Keys, shapes, dtypes, labels or values that are not as described above.
 
     References
     ----------

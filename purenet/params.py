@@ -1,4 +1,4 @@
-"""The dictionary of parameters: its type, its layers, its vector, and what is refused.
+"""The dictionary of parameters: its type, layers and flat vector, and checks of arguments.
 
 The public functions refuse bad input with a ValueError that names the value and what was expected.
 Shapes and dtypes are always checked. Values (the range of labels, finiteness) are checked where
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 class Array(Protocol):
     """An array of any library that follows the Python array API standard.
 
-    The protocol names what purenet uses of it, up to the operators: the standard leaves the types
-    of their operands to the libraries.
+    It lists the members that purenet uses. The standard leaves the types of operands to the
+    libraries, so they are `Any` here.
     """
 
     @property
@@ -105,8 +105,8 @@ def copy(params: dict[str, A]) -> dict[str, A]:
 def flat_views(vector: NDArray[Any], params: Params) -> Params:
     """Return views of a vector in the names, the order and the shapes of the parameters.
 
-    The vector holds W1, ..., WL, b1, ..., bL, whatever the order of the dictionary: sums over it
-    have the same bits for parameters from a file and for those that the file was made of.
+    The vector holds W1, ..., WL, b1, ..., bL, whatever the order of the dictionary, so that saving
+    and loading parameters does not change the rounding of sums over the vector.
     """
     views, start = dict(params), 0
     weights_first = sorted(names(len(params) // 2), key=is_weight, reverse=True)
@@ -118,7 +118,7 @@ def flat_views(vector: NDArray[Any], params: Params) -> Params:
 
 
 def check_number(name: str, value: Any, *, below: float = math.inf) -> float:
-    """Return `value` as a Python float in [0, below), which never widens an array's dtype."""
+    """Return `value` as a Python float in [0, below), a type that widens no array's dtype."""
     real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     with suppress(OverflowError):  # an int may be too large
         if real and 0 <= float(value) < below:
@@ -139,7 +139,7 @@ def check_integer(name: str, value: Any, *, least: int) -> int:
 
 
 def check_seed(value: Any) -> int:
-    """Return a seed as a Python int; from 2^128 on, two seeds could share a stream."""
+    """Return a seed as a Python int. From 2¹²⁸ on, a seed could repeat a spawned stream."""
     seed = check_integer("seed", value, least=0)
     if seed >= 2**128:
         raise ValueError(f"seed must be below 2**128, got {seed}")

@@ -1,12 +1,12 @@
-"""Training: `backward` and `momentum_step` folded over batches, with a record after each epoch."""
+"""Training: `backward` and `momentum_step` on each batch, and a record after each epoch."""
 
+import logging
 import math
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_array
+from array_api_compat import array_namespace, device, is_numpy_array
 
 from purenet.config import Config
 from purenet.engines import CHUNK, Engine, as_input, cut
@@ -36,8 +36,11 @@ __all__ = [
 ]
 
 
+logger = logging.getLogger(__name__)
+
+
 class State(NamedTuple):
-    """Hold what a run needs beside its parameters to go on.
+    """Hold what a run needs, besides its parameters, to continue.
 
     Parameters
     ----------
@@ -48,7 +51,7 @@ class State(NamedTuple):
     steps : int
         Steps done in the current epoch, 0 between epochs. A step is one batch.
     loss_sum : float
-        Sum over these steps of the loss times the size of the batch.
+        Sum, over the steps of the current epoch, of the loss times the size of the batch.
     """
 
     velocity: dict[str, Any]
@@ -58,19 +61,21 @@ class State(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """Record one epoch, or its steps so far if ``state.steps`` is not 0.
+    """Record an epoch, or the part done so far if ``state.steps`` > 0.
+
+    The arrays belong to the run, which goes on from them: do not write to them.
 
     Parameters
     ----------
     epoch : int
         Number of the epoch, from 1.
     loss : float
-        Mean of the losses of its batches, weighted by their sizes. Each is taken before the
-        update.
+        Mean of the losses of its batches, weighted by their sizes. Each loss is computed before
+        its update.
     params : dict of array
         Parameters after the last of these steps.
     state : State
-        What a later run needs to go on from here.
+        What a later run needs to continue from here.
     """
 
     epoch: int
@@ -87,7 +92,7 @@ class TrainResult(NamedTuple):
     params : dict of array
         Trained parameters.
     state : State
-        What a later run needs to go on from here.
+        What a later run needs to continue from here.
     history : list of dict
         For each epoch ``epoch``, ``loss`` and, with validation data, ``val_loss`` and
         ``val_accuracy``.
@@ -104,7 +109,7 @@ class DivergenceError(ArithmeticError):
     Parameters
     ----------
     epoch, step : int
-        The step at which that happened, counted from 1. A step is one batch.
+        The step that led to the number that is not finite, counted from 1. A step is one batch.
     name : str
         The first parameter that holds NaN or infinity after the step, or ``"the loss"`` if all
         parameters are finite and the loss of the batch is not.
@@ -121,11 +126,11 @@ class DivergenceError(ArithmeticError):
         self.params, self.state = params, state
 
     def __repr__(self) -> str:
-        """Leave out the arrays."""
+        """Return a short form without the arrays."""
         return f"DivergenceError({str(self)!r})"
 
     def __str__(self) -> str:
-        """Say where, and what may help."""
+        """Return the place and a remedy."""
         return (
             f"training stopped being finite in epoch {self.epoch}, step {self.step}: {self.name} "
             "has NaN or infinity; a smaller learning rate or input scale may help"
@@ -135,8 +140,9 @@ class DivergenceError(ArithmeticError):
 def epoch_order(seed: int, epoch: int, n: int) -> Any:
     """Return the order in which an epoch visits the examples.
 
-    Epoch e takes the e-th stream that is spawned from the seed. No other seed below 2¹²⁸ leads to
-    that stream, neither here nor in `init`.
+    Epoch e takes the e-th stream that is spawned from the seed. Spawned streams do not repeat those
+    of other epochs, of other seeds or of `init`, where ``PCG64([seed, 0])`` would: it is
+    ``PCG64(seed)``.
 
     Parameters
     ----------
@@ -171,28 +177,28 @@ def epochs(
 ) -> Iterator[Epoch]:
     """Train, and yield a record after each epoch. To stop early, leave the loop.
 
-    Each batch takes J, g = `backward` and then `momentum_step`. With ``cfg.shuffle``, epoch e,
+    Each batch runs `backward`, then `momentum_step`. With ``cfg.shuffle``, epoch e,
     counted from 0, visits the examples in the order
     ``Generator(PCG64(SeedSequence(cfg.seed, spawn_key=(e,)))).permutation(n)``. The last batch of
-    an epoch may be smaller. Full batch takes the examples as they lie.
+    an epoch may be smaller. A batch of all examples takes them in the order of the data.
 
-    NumPy arrays are trained in buffers that are made once, arrays of other libraries by the pure
-    functions. PyTorch parameters that require gradients need ``torch.no_grad()`` around the loop.
+    NumPy arrays are trained in buffers that are made once, other arrays by the pure functions.
+    PyTorch parameters that require gradients need ``torch.no_grad()`` around the loop.
 
     Parameters
     ----------
     params : dict of array
         W1, b1, ..., WL, bL: where training starts. They are not written.
     data : (array, array)
-        x of shape (n, features), floating-point or integer, in memory or memory-mapped; it is
-        never copied whole. y of shape (n,), integer labels.
+        x of shape (n, features), floating-point or integer, in memory or memory-mapped. It is read
+        in slices, never copied as a whole. y of shape (n,), integer labels.
     cfg : Config
         Hyperparameters. ``cfg.epochs`` is the total, epochs of earlier runs included.
     state : State, optional
-        The state that came with `params` from an earlier run. The resumed run gives the bits of an
-        uninterrupted one.
+        The state that came with `params` from an earlier run. On the same machine, with the same
+        libraries and processors, the resumed run gives the bits of an uninterrupted one.
     record_every : int, optional
-        Yield a record after so many steps too, inside an epoch.
+        Also yield a record after every `record_every` steps of an epoch.
 
     Returns
     -------
@@ -205,7 +211,8 @@ def epochs(
         Arguments that are not as described above, before the first epoch; x that is not finite,
         when it is met.
     DivergenceError
-        A loss or parameter that is not finite. The error holds the state before.
+        A loss or parameter that is not finite. The error holds parameters and state from before
+        that step.
 
     Examples
     --------
@@ -217,9 +224,9 @@ def epochs(
     >>> record.epoch < 100
     True
     """
-    run = _Run(params, data, cfg, state)
-    steps = None if record_every is None else check_integer("record_every", record_every, least=1)
-    return run.records(steps)
+    if record_every is not None:
+        record_every = check_integer("record_every", record_every, least=1)
+    return _Run(params, data, cfg, state).records(record_every)
 
 
 class _Run:
@@ -236,9 +243,9 @@ class _Run:
         self.params, velocity = self.engine.snapshot()
         self.state = started._replace(velocity=velocity)
 
-    def records(self, steps: int | None = None) -> Iterator[Epoch]:
-        """Train, and yield a record after each epoch and after so many steps inside an epoch."""
-        rows_at_once = self.n if steps is None else self.size * steps
+    def records(self, record_every: int | None = None) -> Iterator[Epoch]:
+        """Train, and yield what `epochs` yields."""
+        rows_at_once = self.n if record_every is None else self.size * record_every
         for e in range(self.state.epochs, self.cfg.epochs):
             shuffled = self.cfg.shuffle and self.size < self.n
             order = epoch_order(self.cfg.seed, e, self.n) if shuffled else range(self.n)
@@ -248,42 +255,44 @@ class _Run:
                 yield self._train(rows, last=start + len(rows) == self.n)
 
     def _train(self, rows: Any, *, last: bool) -> Epoch:
-        """Train on the next batches of an epoch, or on its last ones."""
+        """Train on these rows of an epoch, up to its end if they are the last ones."""
         e, steps, loss_sum = self.state[1:]
         losses = self.engine.run(rows)
         for loss, batch in zip(losses, cut(rows, self.size), strict=False):
-            loss_sum += loss * len(batch)  # in one order, wherever the epoch is interrupted
+            loss_sum += loss * len(batch)  # batch by batch, so that a resumed epoch rounds the same
         params, velocity = self.engine.snapshot()
-        if _not_finite(loss_sum, params):
-            raise self._divergence(rows)
+        name = _first_not_finite(loss_sum, params)
+        if name:
+            seen = DivergenceError(e + 1, steps + len(losses), name, self.params, self.state)
+            raise self._located(seen, rows[: len(losses) * self.size])
         done = steps * self.size + len(rows)
         self.params = params
-        self.state = (
-            State(velocity, e + 1) if last else State(velocity, e, steps + len(losses), loss_sum)
-        )
+        self.state = State(velocity, e, steps + len(losses), loss_sum)
+        if last:
+            self.state = State(velocity, e + 1)
         return Epoch(e + 1, loss_sum / done, params, self.state)
 
-    def _divergence(self, rows: Any) -> Exception:
-        """Return the error of the step that diverged among those of these rows.
+    def _located(self, seen: DivergenceError, rows: Any) -> DivergenceError:
+        """Return the error of the very step in these rows that diverged; refuse bad examples.
 
-        Finding that step needs a copy of the parameters after each step, so training looks for it
-        only now, by taking the steps again one by one. Equal steps give equal bits.
+        Training keeps no copy of the parameters after each step, so the steps are repeated here one
+        by one. A repeated step gives the same bits.
         """
-        x, n = self.x, self.n
-        for start in range(0, n, CHUNK):  # data that are not finite are another error
-            part = x[start : min(start + CHUNK, n), ...]
-            check_examples(self.params, as_input(self.params, part, self.cfg.input_scale))
+        xp = array_namespace(self.x)
+        for part in cut(rows, CHUNK):  # x that is not finite is a ValueError
+            x = xp.take(self.x, xp.asarray(part, device=device(self.x)), axis=0)
+            check_examples(self.params, as_input(self.params, x, self.cfg.input_scale))
         params, state = self.params, self.state
         engine = self._engine(params, state.velocity)
         for batch in cut(rows, self.size):
             (loss,) = engine.run(batch)
             loss_sum = state.loss_sum + loss * len(batch)
             after, velocity = engine.snapshot()
-            name = _not_finite(loss_sum, after)
+            name = _first_not_finite(loss_sum, after)
             if name:
-                break
+                return DivergenceError(seen.epoch, state.steps + 1, name, params, state)
             params, state = after, State(velocity, state.epochs, state.steps + 1, loss_sum)
-        return DivergenceError(state.epochs + 1, state.steps + 1, name or "the loss", params, state)
+        return seen
 
     def _engine(self, params: dict[str, Any], velocity: dict[str, Any]) -> Engine:
         engine: Engine = engine_class(params["W1"])(params, velocity, self.x, self.y, self.cfg)
@@ -295,9 +304,13 @@ def engine_class(like: Array) -> Any:
     if not is_numpy_array(like):
         return ReferenceEngine
     if like.dtype in (np.float32, np.float64):
-        with suppress(ImportError):  # without the extra `fast`
+        try:
             from purenet.engines.workers import WorkersEngine  # noqa: PLC0415  # slow to import
-
+        except ModuleNotFoundError:
+            pass  # the extra `fast` is not installed
+        except ImportError as error:
+            logger.warning("the extra `fast` cannot be used: %s", error)
+        else:
             return WorkersEngine
     return InplaceEngine
 
@@ -310,7 +323,7 @@ def train(
     validation: Data | None = None,
     state: State | None = None,
 ) -> TrainResult:
-    """Train until ``cfg.epochs`` epochs are done: run `epochs` to its end and keep the figures.
+    """Train until ``cfg.epochs`` epochs are done, and collect the figures of each epoch.
 
     Parameters
     ----------
@@ -371,14 +384,14 @@ def _starting_state(params: dict[str, A], state: State | None, cfg: Config, *, s
     if least > cfg.epochs:
         raise ValueError(f"cfg.epochs is the total: must be >= {least}, got {cfg.epochs}")
     for title, arrays in (("params", params), ("velocity", state.velocity)):
-        name = _not_finite(0.0, arrays)
+        name = _first_not_finite(0.0, arrays)
         if name:
             raise ValueError(f"{title} must be finite, got NaN or infinity in {name}")
     return state
 
 
 def check_state(params: dict[str, A], state: State) -> State:
-    """Return a state as Python numbers, refusing one that cannot belong to the parameters."""
+    """Check that a state fits the parameters; return it with Python numbers."""
     check_matching(params, velocity=state.velocity)
     return State(
         state.velocity,
@@ -388,8 +401,8 @@ def check_state(params: dict[str, A], state: State) -> State:
     )
 
 
-def _not_finite(loss: float, params: dict[str, A]) -> str | None:
-    """Return the name of the first parameter with NaN or infinity, or else of such a loss."""
+def _first_not_finite(loss: float, params: dict[str, A]) -> str | None:
+    """Return the name of the first parameter that is not finite, or "the loss", or None."""
     for name, p in params.items():
         xp = array_namespace(p)
         if not bool(xp.all(xp.isfinite(p))):

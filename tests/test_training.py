@@ -1,5 +1,6 @@
-"""Training: the fold over batches, its records, resuming, and what is refused."""
+"""Claims about training: the fold over batches, its records, resuming, and what is refused."""
 
+import itertools
 import pickle
 import tracemalloc
 from collections.abc import Callable
@@ -16,7 +17,6 @@ from purenet import (
     DivergenceError,
     State,
     TrainResult,
-    accuracy,
     backward,
     epochs,
     evaluate,
@@ -24,9 +24,10 @@ from purenet import (
     loss,
     momentum_step,
     train,
+    training,
 )
 from purenet.engines.reference import ReferenceEngine
-from purenet.training import _located
+from purenet.training import epoch_order
 from tests.support.libraries import LIBRARIES, to_numpy
 from tests.support.problems import problem, read_only
 
@@ -40,17 +41,18 @@ def same_bits(*dictionaries: dict[str, Any]) -> bool:
 
 
 def test_train_is_the_fold_of_the_pure_functions() -> None:
-    """Training is backward and momentum_step, batch by batch, in the order that the seed gives."""
+    """Training is `backward` and `momentum_step` on each batch, in the documented order."""
     params, x, y = problem(6, 5, 3, n=10)
     p, v = params, init_velocity(params)
     history = []
     for e in range(3):
-        order = np.random.Generator(np.random.PCG64([5, e])).permutation(10)
+        sequence = np.random.SeedSequence(5, spawn_key=(e,))
+        order = np.random.Generator(np.random.PCG64(sequence)).permutation(10)
         total = 0.0
         for batch in (order[:4], order[4:8], order[8:]):
             value, g = backward(p, x[batch], y[batch], l2=0.01)
             p, v = momentum_step(p, v, g, learning_rate=0.1, momentum=0.9)
-            total += value * len(batch)
+            total += float(value) * len(batch)
         history.append(total / 10)
     result = train(params, (x, y), CFG)
     tolerance = 1000 * np.finfo(float).eps  # 9 updates, sums of up to 10 terms of order 1
@@ -60,9 +62,28 @@ def test_train_is_the_fold_of_the_pure_functions() -> None:
         np.testing.assert_allclose(result.state.velocity[name], v[name], rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("seed", [0, 5, 2**32, 2**128 - 1])
+def test_order_of_an_epoch_has_a_stream_of_its_own(seed: int) -> None:
+    """Epoch e takes the e-th stream spawned from the seed, which is not the stream of `init`."""
+    orders = [epoch_order(seed, e, 100).tolist() for e in range(4)]
+    for e, order in enumerate(orders):
+        sequence = np.random.SeedSequence(seed, spawn_key=(e,))
+        rng = np.random.Generator(np.random.PCG64(sequence))
+        assert order == rng.permutation(100).tolist()
+        assert sorted(order) == [*range(100)]
+    of_init = np.random.Generator(np.random.PCG64(seed)).permutation(100).tolist()
+    assert len({tuple(order) for order in [of_init, *orders]}) == 5
+
+
+def test_two_seeds_share_a_stream_from_2_to_the_128th_on() -> None:
+    """Seed 5 + 2¹²⁸ of `init` would have the stream of epoch 1 of seed 5, so it is refused."""
+    shared = np.random.PCG64(5 + (1 << 128)), epoch_order(5, 1, 100)
+    np.testing.assert_array_equal(np.random.Generator(shared[0]).permutation(100), shared[1])
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_train_agrees_in_every_array_library(library: str) -> None:
-    """Arrays of any library train, on integer and on floating-point data, to the same numbers."""
+    """Arrays of any library train to the numbers of NumPy, on integer and floating-point data."""
     params, x, y = problem(6, 5, 3, n=10)
     asarray = LIBRARIES[library]
     in_library = {name: asarray(p.copy()) for name, p in params.items()}
@@ -80,7 +101,7 @@ def test_train_agrees_in_every_array_library(library: str) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("batch_size", [1, 4, None])
 def test_resumed_run_is_the_uninterrupted_run_in_every_bit(batch_size: int, dtype: Any) -> None:
-    """Three epochs and four more are seven: parameters, velocity and history."""
+    """Three epochs and then four give the parameters, velocity and history of seven."""
     params, x, y = problem(6, 5, 3, n=10, dtype=dtype)
     cfg = replace(CFG, batch_size=batch_size, epochs=7)
     whole = train(params, (x, y), cfg, validation=(x, y))
@@ -93,7 +114,7 @@ def test_resumed_run_is_the_uninterrupted_run_in_every_bit(batch_size: int, dtyp
 
 
 def test_train_is_pure() -> None:
-    """Arguments are not written, equal calls give equal bits, and results are the caller's own."""
+    """Training writes to no argument, repeats its bits, and keeps no reference to its results."""
     params, x, y = read_only(problem(6, 5, 3, n=10))
     state = State(read_only(problem(6, 5, 3, seed=1)).params, 1)
     results = [train(params, (x, y), CFG, state=state) for _ in range(2)]
@@ -108,7 +129,7 @@ def test_train_is_pure() -> None:
 
 
 def test_history_has_a_row_for_each_epoch() -> None:
-    """A row names its epoch and loss and, with validation data, the figures of `evaluate`."""
+    """A row holds the epoch, its loss and, with validation data, the figures of `evaluate`."""
     params, x, y = problem(6, 5, 3, n=10)
     records = list(epochs(params, (x, y), CFG))
     rows = [{"epoch": record.epoch, "loss": record.loss} for record in records]
@@ -121,8 +142,8 @@ def test_history_has_a_row_for_each_epoch() -> None:
     assert train(params, (x, y), CFG, validation=(x, y)).history == rows
 
 
-def test_training_without_epochs_returns_where_it_started() -> None:
-    """Zero epochs give the parameters, a velocity of zeros or the one given, and the count."""
+def test_training_without_epochs_returns_its_start() -> None:
+    """Training for no epochs returns the given parameters and state, or a velocity of zeros."""
     params, x, y = problem(6, 5, 3, n=10)
     velocity = problem(6, 5, 3, seed=1).params
     for state, expected in ((None, State(init_velocity(params), 0)), (State(velocity, 2),) * 2):
@@ -133,8 +154,8 @@ def test_training_without_epochs_returns_where_it_started() -> None:
         assert result.history == []
 
 
-def test_epochs_can_be_stopped_and_resumed_from_any_record() -> None:
-    """A record holds all that the rest of the run needs."""
+def test_training_can_be_stopped_and_resumed_at_any_record() -> None:
+    """From the parameters and the state of any record, the rest of the run has the same bits."""
     params, x, y = problem(6, 5, 3, n=10)
     whole = train(params, (x, y), CFG)
     for record in epochs(params, (x, y), CFG):
@@ -143,8 +164,8 @@ def test_epochs_can_be_stopped_and_resumed_from_any_record() -> None:
         assert record.state.epochs == record.epoch
 
 
-def test_epochs_differ_in_order_unless_told() -> None:
-    """With a learning rate of 0 the batches of two epochs differ; unshuffled, they do not."""
+def test_epochs_differ_in_order_if_they_are_shuffled() -> None:
+    """With a learning rate of 0, two epochs end with other velocities if `shuffle` is set."""
     params, x, y = problem(6, 5, 3, n=10)
     still = replace(CFG, learning_rate=0, epochs=2)
     for shuffle in (True, False):
@@ -155,8 +176,8 @@ def test_epochs_differ_in_order_unless_told() -> None:
         assert same_bits(*velocities) is not shuffle
 
 
-def test_memory_mapped_pixels_train_like_those_in_memory(tmp_path: Path) -> None:
-    """A read-only map of integers gives the bits that the array gives."""
+def test_memory_mapped_pixels_train_as_those_in_memory(tmp_path: Path) -> None:
+    """A read-only memory map of integers gives the bits of the array."""
     params, x, y = problem(6, 5, 3, n=10, dtype=np.float32)
     pixels = (np.abs(x) * 100).astype(np.uint8)
     np.save(tmp_path / "x.npy", pixels)
@@ -168,7 +189,7 @@ def test_memory_mapped_pixels_train_like_those_in_memory(tmp_path: Path) -> None
 
 
 def test_integers_are_scaled_and_floats_are_not() -> None:
-    """Pixels times input_scale train as the same numbers given as floats."""
+    """Pixels with an input_scale train as floating-point numbers that were scaled before."""
     params, x, y = problem(6, 5, 3, n=10)
     pixels = (np.abs(x) * 100).astype(np.uint8)
     cfg = replace(CFG, input_scale=0.25)
@@ -176,20 +197,9 @@ def test_integers_are_scaled_and_floats_are_not() -> None:
     assert same_bits(*(result.params for result in results))
 
 
-def test_evaluate_is_loss_and_accuracy() -> None:
-    """In chunks and on pixels, the figures are those of the pure functions on all examples."""
-    params, x, y = problem(6, 5, 3, n=3000)
-    pixels = (np.abs(x) * 100).astype(np.uint8)
-    got = evaluate(params, (pixels, y), Config(l2=0.1, input_scale=0.01))
-    x = pixels * 0.01
-    assert got.accuracy == accuracy(params, x, y)
-    # a mean of 3,000 numbers of order 1
-    assert abs(got.loss - loss(params, x, y, l2=0.1)) < 3000 * np.finfo(float).eps
-
-
 @pytest.mark.parametrize("library", ["numpy", "jax"])
-def test_divergence_is_named_and_gives_back_the_last_finite_state(library: str) -> None:
-    """A step far too long ends in an error that holds what came before it."""
+def test_divergence_error_holds_the_last_finite_state(library: str) -> None:
+    """The error names the step that diverged, and holds the parameters and state before it."""
     params, x, y = problem(6, 5, 3, n=10)
     asarray = LIBRARIES[library]
     good = train(params, (x, y), replace(CFG, epochs=1))
@@ -203,7 +213,7 @@ def test_divergence_is_named_and_gives_back_the_last_finite_state(library: str) 
     with pytest.raises(DivergenceError, match=message) as caught:
         train(start, (asarray(x), asarray(y)), diverging, state=state)
     assert (caught.value.epoch, caught.value.step, caught.value.name) == (2, 2, "the loss")
-    # what one step, and no epoch, of that run gives
+    # One step of that run gives that state.
     records = epochs(start, (asarray(x), asarray(y)), diverging, state=state, record_every=1)
     before = next(records)
     for got, expected in (
@@ -214,16 +224,16 @@ def test_divergence_is_named_and_gives_back_the_last_finite_state(library: str) 
     assert caught.value.state[1:] == before.state[1:] == (1, 1, before.loss * 4)
 
 
-def test_divergence_in_the_last_update_is_seen() -> None:
-    """Parameters that are not finite are an error though every loss before was finite."""
+def test_divergence_in_the_last_update_is_noticed() -> None:
+    """Parameters that are not finite are an error, even if every loss was finite."""
     params, x, y = problem(6, 3, n=10)
     cfg = Config(learning_rate=1e308, batch_size=None, epochs=1, l2=1e10)
     with pytest.raises(DivergenceError, match="in epoch 1, step 1: W1 has"):
         train(params, (x, y), cfg)
 
 
-def test_divergence_of_a_bias_alone_is_seen() -> None:
-    """Every parameter is looked at, not the first."""
+def test_divergence_of_a_bias_alone_is_noticed() -> None:
+    """All parameters are checked, not only the first one."""
     params = {"W1": np.zeros((1, 2)), "b1": np.zeros(2)}
     velocity = {"W1": np.zeros((1, 2)), "b1": np.full(2, 1e300)}
     cfg = Config(learning_rate=1e300, batch_size=None, epochs=1, l2=0)
@@ -235,14 +245,14 @@ def test_divergence_of_a_bias_alone_is_seen() -> None:
 
 @pytest.mark.parametrize("steps", [None, 1, 3])
 def test_divergence_that_no_loss_shows_is_traced_to_its_step(steps: int | None) -> None:
-    """A bias of -∞ switches its unit off, and losses go on being finite; the step is found."""
+    """The step that sets a bias to -∞ is found, though all losses stay finite."""
     x, y = np.ones((10, 1)), np.arange(10) % 2
     params = {"W1": np.ones((1, 2)), "b1": np.zeros(2), "W2": np.ones((2, 2)), "b2": np.zeros(2)}
     velocity = init_velocity(params) | {"b1": np.array([0.0, 1e308])}
     cfg = Config(learning_rate=1, momentum=0.999, l2=0, batch_size=1, epochs=1, shuffle=False)
     with pytest.raises(DivergenceError) as caught:
         list(epochs(params, (x, y), cfg, state=State(velocity, 0), record_every=steps))
-    # b1 falls by 0.999 · 10³⁰⁸ at first, and passes the largest number, 1.80 · 10³⁰⁸, at the second
+    # Two steps of 0.999 · 10³⁰⁸ take b1 beyond the largest number, 1.80 · 10³⁰⁸.
     assert (caught.value.step, caught.value.name) == (2, "b1")
     before = next(epochs(params, (x, y), cfg, state=State(velocity, 0), record_every=1))
     assert same_bits(caught.value.params, before.params)
@@ -251,7 +261,7 @@ def test_divergence_that_no_loss_shows_is_traced_to_its_step(steps: int | None) 
 
 
 def test_a_sum_of_losses_that_overflows_is_divergence() -> None:
-    """Each loss is finite; their sum is not, and the last finite one belongs to the state."""
+    """Losses that are finite may have an infinite sum; the state holds the last finite sum."""
     x, y = np.full((4, 1), 1e308), np.array([1, 1, 1, 1])
     params = {"W1": np.array([[1.0, 0.0]]), "b1": np.zeros(2)}
     cfg = Config(learning_rate=0, l2=0, batch_size=1, epochs=1)
@@ -260,20 +270,33 @@ def test_a_sum_of_losses_that_overflows_is_divergence() -> None:
     assert caught.value.state[1:] == (0, 1, 1e308)
 
 
-def test_divergence_that_does_not_come_again_is_told_as_it_was_seen() -> None:
-    """Where arithmetic is not reproducible, the state before the slice is given back."""
-    engine = ReferenceEngine(P, V, X, Y, CFG)
-    seen = DivergenceError(1, 2, "b1", P, State(V, 0))
-    assert _located(seen, engine, batches(range(7), 4)) is seen
+def test_divergence_that_does_not_come_again_is_an_error_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If the repeated steps are finite, the error tells what was seen, and the state before it."""
+    snapshot, calls = ReferenceEngine.snapshot, itertools.count()
+
+    def nan_once(self: ReferenceEngine[Any]) -> Any:
+        params, velocity = snapshot(self)
+        if next(calls) == 1:  # after the first epoch; call 0 is that of the start
+            params = {name: p * np.nan for name, p in params.items()}
+        return params, velocity
+
+    monkeypatch.setattr(ReferenceEngine, "snapshot", nan_once)
+    monkeypatch.setattr(training, "engine_class", lambda _: ReferenceEngine)
+    with pytest.raises(DivergenceError, match="epoch 1, step 2: W1 has") as caught:
+        train(P, (X, Y), replace(CFG, epochs=1))
+    assert same_bits(caught.value.params, P)
+    assert caught.value.state.epochs == 0
 
 
-def test_divergence_error_survives_pickling() -> None:
-    """A run in another process can tell of it."""
+def test_divergence_error_can_be_pickled() -> None:
+    """A copy through pickle, as from another process, holds all that the error holds."""
     error = DivergenceError(2, 3, "W1", P, State(V, 1))
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error)
-    for told in (again.args, (again.epoch, again.step, again.name, again.params, again.state)):
-        epoch, step, name, params, state = told
+    for held in (again.args, (again.epoch, again.step, again.name, again.params, again.state)):
+        epoch, step, name, params, state = held
         assert (epoch, step, name, state.epochs) == (2, 3, "W1", 1)
         assert same_bits(params, P)
         assert same_bits(state.velocity, V)
@@ -282,10 +305,10 @@ def test_divergence_error_survives_pickling() -> None:
 @pytest.mark.parametrize("library", ["numpy", "jax"])
 @pytest.mark.parametrize(("batch_size", "steps"), [(4, 1), (3, 2), (1, 3), (None, 1), (4, 9)])
 @pytest.mark.parametrize("order", [{"shuffle": True}, {"shuffle": False}])
-def test_a_run_can_be_resumed_from_inside_an_epoch(
+def test_a_run_can_be_resumed_inside_an_epoch(
     library: str, batch_size: int | None, steps: int, order: dict[str, bool]
 ) -> None:
-    """From any record, the rest of the run has the bits of the run that was never cut."""
+    """From any record inside an epoch, the rest has the bits of the uninterrupted run."""
     params, x, y = problem(6, 5, 3, n=10)
     asarray = LIBRARIES[library]
     params, data = {name: asarray(p) for name, p in params.items()}, (asarray(x), asarray(y))
@@ -308,21 +331,21 @@ def bits_of(result: TrainResult) -> dict[str, Any]:
     return {name: to_numpy(p) for name, p in (result.params | velocity).items()}
 
 
-def test_the_loss_inside_an_epoch_is_the_mean_so_far() -> None:
-    """Of batches seen, weighted by their sizes, each before its update."""
+def test_loss_inside_an_epoch_is_the_mean_so_far() -> None:
+    """The loss of a record is the mean over the batches so far, each before its update."""
     params, x, y = problem(6, 5, 3, n=10)
     cfg = replace(CFG, shuffle=False, epochs=1)
     first, second, _ = epochs(params, (x, y), cfg, record_every=1)
-    # two operations on one number of order 1
+    # Each side is a few operations on numbers of order 1.
     assert abs(first.loss - loss(params, x[:4], y[:4], l2=0.01)) < 8 * np.finfo(float).eps
-    assert abs(second.loss * 8 - second.state.loss) < 8 * np.finfo(float).eps
+    assert abs(second.loss * 8 - second.state.loss_sum) < 8 * np.finfo(float).eps
     later = loss(first.params, x[4:8], y[4:8], l2=0.01)
     assert abs(second.loss - (first.loss + later) / 2) < 8 * np.finfo(float).eps
 
 
 @pytest.mark.parametrize("arranged", [np.asfortranarray, lambda x: x[::-1]])
 def test_no_layout_of_the_data_is_copied_whole(arranged: Callable[[Any], Any]) -> None:
-    """Rows of a matrix in Fortran order, or of a view, are gathered batch by batch."""
+    """Training on a Fortran-ordered matrix or on a view needs less memory than a copy of it."""
     params, x, y = problem(100, 2, n=20_000, dtype=np.float32)
     x = arranged(x)
     run = epochs(params, (x, y), Config(epochs=2))
@@ -336,7 +359,7 @@ def test_no_layout_of_the_data_is_copied_whole(arranged: Callable[[Any], Any]) -
 
 @pytest.mark.parametrize("dtype", [np.float16, np.longdouble])
 def test_other_floating_dtypes_train_too(dtype: Any) -> None:
-    """Where Numba has no such type, NumPy does its work."""
+    """Float16 and longdouble parameters, which Numba does not know, train in their own dtype."""
     params, x, y = problem(4, 3, 2, dtype=dtype)
     result = train(params, (x, y.astype(">i4")), CFG)
     assert result.params["W1"].dtype == dtype
@@ -344,7 +367,7 @@ def test_other_floating_dtypes_train_too(dtype: Any) -> None:
 
 
 def test_training_stays_on_the_device_of_its_arrays() -> None:
-    """Nothing is put on the default device on the way."""
+    """The parameters of a run on another device than the default one are on that device."""
     device = array_api_strict.Device("device1")
 
     def on_device(array: Any) -> Any:
@@ -358,8 +381,8 @@ def test_training_stays_on_the_device_of_its_arrays() -> None:
     assert result.params["W1"].device == device
 
 
-def test_run_starts_from_the_parameters_it_was_given() -> None:
-    """What the caller does with the arrays before the first epoch does not matter."""
+def test_a_run_copies_the_parameters_at_once() -> None:
+    """The caller may write to the parameters after the call of `epochs`, before the first epoch."""
     params, x, y = problem(4, 3, 2)
     expected = train(params, (x, y), CFG)
     run = epochs(params, (x, y), CFG)
@@ -368,8 +391,8 @@ def test_run_starts_from_the_parameters_it_was_given() -> None:
     assert same_bits([*run][-1].params, expected.params)
 
 
-def test_data_that_is_not_finite_is_named_as_such() -> None:
-    """A NaN among the examples is not blamed on the learning rate."""
+def test_nan_in_the_data_is_not_called_divergence() -> None:
+    """NaN in an example raises ValueError, which names x."""
     params, x, y = problem(6, 5, 3, n=10)
     x[7, 2] = np.nan
     with pytest.raises(ValueError, match="x must be finite in float64, got NaN or infinity"):
@@ -426,12 +449,15 @@ BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         lambda: train(P, (X, Y), CFG, state=State(V, 0, 1, np.nan)),
-        "state.loss must be a finite number >= 0, got nan",
+        "state.loss_sum must be a finite number >= 0, got nan",
     ),
-    (lambda: epochs(P, (X, Y), CFG, record_every=0), "steps must be an integer >= 1, got 0"),
     (
-        lambda: evaluate(P, (X, Y + 5), l2=CFG.l2, input_scale=CFG.input_scale),
-        "y must hold labels from 0 to 1, got 5",
+        lambda: epochs(P, (X, Y), CFG, record_every=0),
+        "record_every must be an integer >= 1, got 0",
+    ),
+    (
+        lambda: epochs(P, (X, Y), CFG, record_every=1.5),  # type: ignore[arg-type]
+        "record_every must be an integer >= 1, got 1.5",
     ),
     (lambda: epochs(P, (X[:, 1:], Y), CFG), "x must have shape (batch, 4), got (7, 3)"),
 ]
@@ -439,15 +465,15 @@ BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
 
 @pytest.mark.parametrize(("call", "message"), BAD_CALLS, ids=[message for _, message in BAD_CALLS])
 def test_bad_arguments_are_named_before_training(call: Callable[[], Any], message: str) -> None:
-    """Each bad argument is a ValueError that names its value, raised at once."""
+    """A bad argument raises ValueError, which names its value, when the function is called."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         call()
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("batch_size", [None, 10])
-def test_a_batch_of_all_examples_takes_them_as_they_lie(batch_size: int | None) -> None:
-    """There is nothing to shuffle: its gradient is that of any order."""
+def test_full_batch_is_not_shuffled(batch_size: int | None) -> None:
+    """A batch of all examples gives the same bits with and without `shuffle`."""
     params, x, y = problem(6, 5, 3, n=10)
     cfg = replace(CFG, batch_size=batch_size)
     results = [train(params, (x, y), replace(cfg, shuffle=shuffle)) for shuffle in (True, False)]
@@ -455,8 +481,8 @@ def test_a_batch_of_all_examples_takes_them_as_they_lie(batch_size: int | None) 
 
 
 @pytest.mark.parametrize("state", [3, (init_velocity(problem(2, 2)[0]),), State(None, 0)])  # type: ignore[arg-type]
-def test_a_state_is_a_state(state: Any) -> None:
-    """Anything else is refused by its type."""
+def test_another_object_than_a_state_is_refused(state: Any) -> None:
+    """The error names the type of the object."""
     params, x, y = problem(2, 2)
     with pytest.raises(
         ValueError, match=r"^state must be a State, or None, got (int|tuple|State)$"
@@ -464,7 +490,7 @@ def test_a_state_is_a_state(state: Any) -> None:
         train(params, (x, y), CFG, state=state)
 
 
-def test_the_repr_of_a_divergence_leaves_out_arrays() -> None:
-    """A log has one line."""
+def test_repr_of_a_divergence_error_leaves_out_arrays() -> None:
+    """The repr is one line: the message."""
     error = DivergenceError(1, 2, "W1", {"W1": np.zeros(99)}, State({}, 0))
     assert repr(error) == f"DivergenceError({str(error)!r})"

@@ -1,4 +1,4 @@
-"""``purenet reproduce``: do what is missing, then write results.json, figures and the page."""
+"""``purenet reproduce``: do the missing units, then write results, figures and page."""
 
 import argparse
 import json
@@ -6,17 +6,16 @@ import shlex
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from purenet.cli.signals import Signals
 from purenet.files import datasets, writing
-from purenet.reproduction import hypothesis, questions, runs
-from purenet.reproduction.experiments import AMBIGUITIES, FULL, QUICK, Plan
+from purenet.reproduction.findings import compute, count_units
+from purenet.reproduction.plan import FULL, QUICK
 from purenet.reproduction.work import Work
 
-__all__ = ["add_options", "compute", "reproduce", "units"]
+__all__ = ["add_options", "reproduce"]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,15 +24,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     Parameters
     ----------
     parser : argparse.ArgumentParser
-        Of ``purenet reproduce``.
+        The parser of ``purenet reproduce``.
     """
     option = parser.add_argument
-    option("--quick", action="store_true", help="a short form, within a minute")
+    option("--quick", action="store_true", help="run a short form, within a minute")
     option(
         "--seeds",
         type=int,
         metavar="N",
-        help="runs of each experiment [10 of 1 and 2, 3 of 3; quick: 1]",
+        help="seeds of each experiment [10 of 1 and 2, 3 of 3; quick: 1]",
     )
     option("--dtype", choices=["float32", "float64"], default="float32", help="[float32]")
     option(
@@ -41,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FOLDER",
         default=Path("purenet-report"),
-        help="where all goes; what is there already is not done again [purenet-report]",
+        help="folder of the report; finished work in it is not done again [purenet-report]",
     )
 
 
@@ -53,7 +52,7 @@ def reproduce(args: argparse.Namespace, signals: Signals) -> None:
     args : argparse.Namespace
         Values of the options.
     signals : Signals
-        Looked at after each unit: what is finished then is whole.
+        Checked after each unit, when its file is whole.
 
     Raises
     ------
@@ -69,81 +68,29 @@ def reproduce(args: argparse.Namespace, signals: Signals) -> None:
         )
     from purenet.reproduction import figures, page  # noqa: PLC0415  # optional libraries
 
-    plan = QUICK if args.quick else FULL
-    if args.seeds is not None and args.seeds < 1:
-        raise ValueError(f"--seeds must be at least 1, got {args.seeds}")
-    plan = replace(plan, dtype=args.dtype)
+    plan = replace(QUICK if args.quick else FULL, dtype=args.dtype)
     if args.seeds is not None:
+        if args.seeds < 1:
+            raise ValueError(f"--seeds must be at least 1, got {args.seeds}")
         plan = replace(plan, seeds=args.seeds, mini_seeds=args.seeds)
     train, test = datasets.mnist()
-    with tqdm(total=units(plan), unit="unit", leave=False, disable=None) as bar:
+    images = len(train[0])
+    with tqdm(total=count_units(plan, images), unit="unit", leave=False, disable=None) as bar:
 
         def done() -> None:
             bar.update()
             signals.check()
 
         work = Work(args.output / "records", train, test, done)
-        results = compute(work, plan)
-    results["command"] = _command(args)
-    pictures = figures.draw(results, work.folder, args.output, test)
-    writing.write(args.output / "results.json", json.dumps(results, indent=1).encode())
-    writing.write(args.output / "index.html", page.render(results, pictures, args.output).encode())
-    print(f"{args.output}: index.html, results.json, {len(pictures)} figures")
-
-
-def compute(work: Work, plan: Plan) -> dict[str, Any]:
-    """Do all units of a plan that are not done yet.
-
-    Parameters
-    ----------
-    work : Work
-        Keeps the units.
-    plan : Plan
-        How much is run.
-
-    Returns
-    -------
-    dict
-        Every number: by section, and the ``records`` that they come from.
-    """
-    experiments = runs.experiments(work, plan)
-    variants = runs.variants(work, plan, experiments)
-    return {
-        "plan": asdict(plan),
-        "environment": work.environment,
-        "train_images": len(work.train[0]),
-        "experiments": experiments,
-        "variants": variants,
-        "initial": work(runs.initial_losses, dtype=plan.dtype, seeds=plan.initial_seeds),
-        "divisor": hypothesis.divisor(experiments, variants, len(work.train[0])),
-        "subset": hypothesis.subset(work, plan),
-        "batches": questions.batches(work, plan),
-        "momenta": questions.momenta(work, plan),
-        "noise": questions.noise(work, plan),
-        "records": work.records,
-    }
-
-
-def units(plan: Plan) -> int:
-    """Count the units of a plan, found or done.
-
-    Parameters
-    ----------
-    plan : Plan
-        How much is run.
-
-    Returns
-    -------
-    int
-        As often as `Work` is called.
-    """
-    segments = -(-plan.iterations // runs.SEGMENT)
-    experiments = 2 * plan.mini_seeds + plan.seeds * segments + 3
-    variants = plan.seeds * sum(len(a.tried_on) for a in AMBIGUITIES)
-    grid = 2 * len(plan.nums) * len(plan.rates) + 4 * plan.seeds
-    batches = len(plan.batch_sizes) * len(plan.batch_rates)
-    momenta = len(plan.momenta) * (len(plan.momentum_rates) + plan.seeds)
-    return experiments + variants + 1 + grid + batches + momenta + 2
+        findings = compute(work, plan, images)
+    command = _command(args)
+    everything = {"command": command, "environment": work.environment, **asdict(findings)}
+    everything["records"] = work.records
+    drawn = figures.draw_figures(findings, work.folder, args.output, test)
+    writing.write(args.output / "results.json", json.dumps(everything, indent=1).encode())
+    html = page.render(findings, drawn, args.output, environment=work.environment, command=command)
+    writing.write(args.output / "index.html", html.encode())
+    print(f"{args.output}: index.html, results.json, {len(drawn)} figures")
 
 
 def _command(args: argparse.Namespace) -> str:

@@ -1,4 +1,4 @@
-"""How epochs are run fast: each engine computes what `reference` defines, up to rounding."""
+"""Engines run epochs. Each computes what `reference` defines, up to rounding."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -18,8 +18,8 @@ class Engine(Protocol):
     def run(self, rows: Sequence[int]) -> list[float]:
         """Train on batches of these rows of the data, in this order.
 
-        Return the loss of each batch before its update. If a loss is not finite it is the last one:
-        its update and later batches are left out.
+        Return the loss of each batch, taken before its update. Stop at the first loss that is not
+        finite, without updating the parameters. After an exception the engine cannot be used again.
         """
 
     def snapshot(self) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""Atomic instructions for compiled threads, which Numba does not have.
+"""Atomic instructions that Numba lacks.
 
-Each function runs in Python too, and is compiled to the instructions that the function after it
-generates.
+Each function has a body for Python and, below it, a generator of its compiled instructions. Numba's
+cache on disk does not notice a change of this file: touch `workers.py` after one.
 """
 
 import os
@@ -21,7 +21,7 @@ __all__ = ["fetch_add", "give_way", "load_acquire", "pause"]
 
 
 def machine_code(function: Any, result: Any, *arguments: Any) -> Callable[[Any], Any]:
-    """Return a decorator of a generator of LLVM instructions, the compiled form of a function."""
+    """Return a decorator that registers a generator as the compiled form of a function."""
     type_callable(function)(lambda _: result)
     register: Callable[[Any], Any] = lower_builtin(function, *arguments)
     return register
@@ -45,7 +45,7 @@ def generate_fetch_add(context: Any, builder: Any, signature: Any, args: Any) ->
 
 
 def load_acquire(counter: NDArray[Any]) -> int:
-    """Return a counter. What other workers wrote before they changed it is visible afterwards."""
+    """Return a counter. What other threads wrote before they added to it is visible afterwards."""
     return int(counter[0])
 
 
@@ -57,13 +57,13 @@ def generate_load_acquire(context: Any, builder: Any, signature: Any, args: Any)
 
 
 def pause() -> None:
-    """Stall this core for some cycles, so that spinning does not slow down its other thread."""
+    """Wait for some cycles: without this, spinning slows down the other thread of the core."""
 
 
 @machine_code(pause, lambda: types.none)
 def generate_pause(context: Any, builder: Any, *_: Any) -> Any:
     """Generate a fence."""
-    builder.fence("seq_cst")  # LLVM has no other such instruction for all processors
+    builder.fence("seq_cst")  # portable, and slow enough
     return context.get_dummy_value()
 
 
@@ -74,7 +74,7 @@ def give_way() -> None:
 
 @machine_code(give_way, lambda: types.none)
 def generate_give_way(context: Any, builder: Any, *_: Any) -> Any:
-    """Generate a call of the operating system, where it has one."""
+    """Generate a call of `sched_yield` on POSIX systems, and nothing elsewhere."""
     if os.name == "posix":
         kind = ir.FunctionType(ir.IntType(32), ())
         builder.call(get_or_insert_function(builder.module, kind, "sched_yield"), ())

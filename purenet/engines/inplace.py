@@ -1,7 +1,7 @@
 """Training on NumPy arrays in place, in buffers that are made once.
 
-A batch that is worth several threads is cut into as many parts. Each thread computes the gradient
-of its part, from a_0 to ∂J/∂b_1, with products of its own; gradients are additive. Then each thread
+A large batch is split into one part per thread. Each thread computes the gradient of its part, with
+products of its own; gradients are additive. Then each thread
 updates its share of the parameters. How a batch is cut depends on the network, the batch size and
 the processors, never on the load of the machine: equal calls give equal bits.
 
@@ -24,7 +24,9 @@ from purenet.params import Params, copy, flat_views, is_weight, layers, sizes
 
 __all__ = ["InplaceEngine"]
 
-WORK_PER_THREAD = 20_000_000  # parameters · examples of a batch: less costs more than it saves
+WORK_PER_THREAD = (
+    20_000_000  # parameters · examples of a batch; for less, another thread does not pay
+)
 
 
 class Part:
@@ -142,7 +144,7 @@ class InplaceEngine:
         rows = batch[part.share(0, len(batch))]
         if len(rows) == 0:
             part.gradient[:] = 0
-        # δ_L takes the factor 1 - β, since it is smaller than the gradients.
+        # Scaling δ_L by 1 - β is cheaper than scaling the gradients.
         factor, total = self.number((1 - self.cfg.momentum) / len(batch)), 0.0
         for later, chunk in enumerate(cut(rows, len(part.raw))):
             total += self._chunk(part, chunk, factor, add=later > 0)
@@ -207,7 +209,10 @@ class InplaceEngine:
 
 def _softmax_minus_labels(z: NDArray[Any], y: NDArray[Any], factor: Any) -> float:
     """Turn z into δ = factor · (softmax(z) - t); return the sum of the cross-entropies."""
-    index, wide = np.arange(len(y)), np.result_type(z.dtype, np.float32)  # float16 ends at 65504
+    index, wide = (
+        np.arange(len(y)),
+        np.result_type(z.dtype, np.float32),
+    )  # float16 overflows above 65504
     z -= z.max(axis=1, keepdims=True)
     of_labels = z[index, y].sum(dtype=wide)
     np.exp(z, out=z)

@@ -1,8 +1,8 @@
 """Python threads that each use one thread of BLAS.
 
-A BLAS that shares one product between its threads makes them meet after every product, and spin
-while they wait. On a busy machine that costs ten times the work. Here each Python thread computes
-products of its own instead. What a thread computes never depends on how many threads there are.
+A BLAS that shares one product between its threads synchronises them after every product, and they
+spin while they wait. On a busy machine this can take ten times as long. Here each Python thread
+computes products of its own. What a thread computes never depends on how many threads there are.
 """
 
 import os
@@ -25,8 +25,8 @@ class SerialBlas:
     """Hold every BLAS library to one thread while any thread is inside this context.
 
     Entering returns the number of threads that BLAS had before, as set by the environment or by
-    threadpoolctl. The last thread to leave restores that number, unless somebody else has changed
-    it meanwhile.
+    threadpoolctl. The last thread to leave restores that number, unless it was changed in the
+    meantime.
     """
 
     def __init__(self) -> None:

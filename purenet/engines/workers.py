@@ -1,20 +1,20 @@
 """Training on NumPy arrays by compiled workers (the extra ``fast``).
 
 Each worker owns a block of the columns of every layer's input a_{k-1}, and so the same block of the
-rows of W_k and of their velocity. No other worker reads or writes these rows: they stay in the
+rows of W_k and of their velocity. No other worker touches these rows, so they stay in the
 cache of one core. The product a_{k-1} W_k is the sum of one partial product of each worker:
 
-- forward: each worker multiplies its blocks; all wait; each worker sums the columns of z_k that are
-  its inputs to layer k + 1;
+- forward: each worker multiplies its blocks; all wait; each worker adds up the partial products of
+  its own columns of z_k, and applies bias and ReLU;
 - backward: each worker computes its columns of δ_{k-1} and its rows of ∂J/∂W_k from its own blocks
   and all of δ_k, and updates its rows; all wait.
 
-A batch takes 2 L waits, and only activations pass between cores. A batch that is larger than a
-chunk is processed chunk by chunk: the gradient accumulates in the velocity, and the last chunk
-takes the step.
+A chunk takes 2 L waits. Only activations, deltas and sums pass between cores. A batch that is
+larger than a chunk is processed chunk by chunk: each chunk adds its gradient to the velocity, and
+the last one updates the parameters.
 
-Each worker has a thread, unless the machine is busy: then one thread may do the work of several
-workers, which changes no bit.
+Normally each worker runs in a thread of its own. On a busy machine one thread may run several
+workers. The results are the same in every bit.
 """
 
 import logging
@@ -35,17 +35,20 @@ from purenet.config import Config
 from purenet.engines import CHUNK, as_input
 from purenet.engines.atomics import fetch_add, give_way, load_acquire, pause
 from purenet.engines.threads import processors, serial_blas
-from purenet.params import Params, copy, flat_views, sizes
+from purenet.params import Params, check_labels, copy, flat_views, sizes
 
 __all__ = ["WorkersEngine"]
 
-SECONDS = 0.1  # between two returns to Python, which notices signals
+SECONDS = 0.1  # aimed at for a slice of a run; Python handles Ctrl-C between slices
 TRIAL_EVERY = 1.0  # seconds between two trials of another number of threads
-EXAMPLES = 2**17  # at most, between two returns
-WORK_PER_WORKER = 300_000  # parameters · (examples + 16) of a batch
-UNITS_PER_WORKER = 16  # of every layer's input: one vector register of float32
+GROWTH = 8  # how much longer than the slices before it a slice may be, and than a trial
+EXAMPLES = 2**17  # of the largest slice
+WORK_PER_WORKER = (
+    300_000  # least parameters · (examples + 16) of a batch; 16 stands for its fixed cost
+)
+UNITS_PER_WORKER = 16  # least columns of a layer's input: one vector register of float32
 SPINS = 400  # about 10 µs, more than most waits
-LEFT = -(2**62)  # value of `arrivals` after a thread has left
+RELEASED = -(2**62)  # value of `arrivals` that releases every waiting thread
 
 logger = logging.getLogger(__name__)
 serial_blas.find_libraries()
@@ -54,8 +57,8 @@ serial_blas.find_libraries()
 class Net(NamedTuple):
     """A network, and the memory that its workers share."""
 
-    first: int  # the workers whose work the thread does that has this tuple ...
-    stop: int  # ... are those from `first` to `stop` - 1
+    first_worker: int  # the thread that has this tuple runs the workers from this one ...
+    stop_worker: int  # ... up to the one before this
     threads: int
     widths: NDArray[Any]  # w_0, ..., w_L
     W_offset: NDArray[Any]  # at k, where W_k starts in `params` and `velocity`
@@ -72,9 +75,9 @@ class Net(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """How a network is trained. What is typed `Any` has the dtype of the parameters."""
+    """How a network is trained. Fields of type `Any` have the dtype of the parameters."""
 
-    examples: int  # of the run
+    run: int  # examples of the run
     batch: int  # examples of a batch
     chunk: int  # examples of a chunk
     scale: Any  # of x
@@ -85,7 +88,7 @@ class Rule(NamedTuple):
     l2: float
 
 
-# Sums may be reordered, so that they run in vector registers. NaN and infinity keep their meaning.
+# LLVM may reorder sums, and so vectorise them. NaN and infinity are still handled exactly.
 OPTIONS: Any = {"fastmath": {"contract", "nsz", "reassoc"}, "nogil": True}
 
 
@@ -95,21 +98,21 @@ def compiled(function: Any) -> Any:
 
 
 def inlined(function: Any) -> Any:
-    """Compile a function inside its caller, which is quicker for functions that take a `Net`."""
+    """Compile a function inside its caller: functions that are passed a `Net` compile slowly."""
     return njit(inline="always", **OPTIONS)(function)
 
 
-def kept(function: Any) -> Any:
-    """Compile a function, and keep the result on disk if there is a place that can be written."""
+def cached(function: Any) -> Any:
+    """Compile a function, and cache the result on disk if a folder for it can be written."""
     try:
         return njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # neither beside this file nor in the user's home
+    except RuntimeError:  # no such folder, neither beside this file nor in the user's home
         return compiled(function)
 
 
 @compiled
 def wait(arrivals: NDArray[Any], threads: int) -> None:
-    """Wait until all threads have come here, or one has left."""
+    """Wait until all threads have arrived, or one has failed."""
     target = (fetch_add(arrivals) // threads + 1) * threads
     spins = 0
     while 0 <= load_acquire(arrivals) < target:
@@ -121,7 +124,7 @@ def wait(arrivals: NDArray[Any], threads: int) -> None:
 
 @compiled
 def block(width: int, worker: int, workers: int) -> Any:
-    """Return where a worker's block of so many columns starts and stops."""
+    """Return start and stop of a worker's block of `width` columns."""
     return width * worker // workers, width * (worker + 1) // workers
 
 
@@ -235,36 +238,42 @@ def sum_squares(p: NDArray[Any]) -> Any:
 def forward(net: Net, rule: Rule, x: NDArray[Any], rows: NDArray[Any]) -> None:
     """Write this thread's blocks of the activations, and its partial products of z_L."""
     workers, depth, n = len(net.inputs), len(net.widths) - 1, len(rows)
-    for h in range(net.first, net.stop):
+    for h in range(net.first_worker, net.stop_worker):
         lo, hi = block(net.widths[0], h, workers)
         load(x, rows, lo, rule.scale, matrix(net.inputs[h], 0, n, hi - lo))
-        net.sums[h, 1] = 0
     for k in range(1, depth + 1):
         width, products = net.widths[k], net.products[k % 2]
-        for h in range(net.first, net.stop):
+        for h in range(net.first_worker, net.stop_worker):
             lo, hi = block(net.widths[k - 1], h, workers)
             W = matrix(net.params, net.W_offset[k] + lo * width, hi - lo, width)
             a = matrix(net.inputs[h], net.a_offset[k - 1], n, hi - lo)
             np.dot(a, W, matrix(products[h], 0, n, width))
-            net.sums[h, 1] += sum_squares(W.reshape(-1))
         wait(net.arrivals, net.threads)
         if k < depth:
             b = net.params[net.b_offset[k] : net.b_offset[k] + width]
-            for h in range(net.first, net.stop):
+            for h in range(net.first_worker, net.stop_worker):
                 lo, hi = block(width, h, workers)
                 add_bias_relu(products, b, lo, matrix(net.inputs[h], net.a_offset[k], n, hi - lo))
 
 
 @inlined
 def output(net: Net, y: NDArray[Any], factor: Any) -> None:
-    """Write δ_L of this thread's blocks of examples, and add up their cross-entropies."""
+    """Write δ_L of this thread's blocks of examples, and sum cross-entropies and squared weights.
+
+    The sums are written after the waits of `forward`, when all threads have read those of before.
+    """
     workers, depth, n = len(net.inputs), len(net.widths) - 1, len(y)
     width, products = net.widths[depth], net.products[depth % 2]
     b = net.params[net.b_offset[depth] : net.b_offset[depth] + width]
     delta = matrix(net.deltas[depth % 2], 0, n, width)
-    for h in range(net.first, net.stop):
+    for h in range(net.first_worker, net.stop_worker):
         start, stop = block(n, h, workers)
         net.sums[h, 0] += softmax_minus_labels(products, b, y, start, stop, factor, delta)
+        net.sums[h, 1] = 0
+        for k in range(1, depth + 1):
+            lo, hi = block(net.widths[k - 1], h, workers)
+            rows = slice(net.W_offset[k] + lo * net.widths[k], net.W_offset[k] + hi * net.widths[k])
+            net.sums[h, 1] += sum_squares(net.params[rows])
 
 
 @inlined
@@ -274,7 +283,7 @@ def backward(net: Net, n: int, momentum: Any, decay: Any, learning_rate: Any) ->
     for k in range(depth, 0, -1):
         width = net.widths[k]
         delta = matrix(net.deltas[k % 2], 0, n, width)
-        for h in range(net.first, net.stop):
+        for h in range(net.first_worker, net.stop_worker):
             lo, hi = block(net.widths[k - 1], h, workers)
             a = matrix(net.inputs[h], net.a_offset[k - 1], n, hi - lo)
             own = slice(net.W_offset[k] + lo * width, net.W_offset[k] + hi * width)
@@ -294,7 +303,7 @@ def backward(net: Net, n: int, momentum: Any, decay: Any, learning_rate: Any) ->
             wait(net.arrivals, net.threads)
 
 
-@kept
+@cached
 def train(
     net: Net,
     rule: Rule,
@@ -304,41 +313,42 @@ def train(
     start: int,
     losses: NDArray[Any],
 ) -> None:
-    """Do one thread's share of a slice of a run: these rows, from place `start` in the run on.
+    """Run this thread's workers on a slice: on these rows, which begin at `start` in the run.
 
-    The loss of a batch, before its update, goes to its place in `losses`. A loss that is not finite
-    ends the slice before the update.
+    Write the loss of each batch, taken before its update, to its place in `losses`. Stop before the
+    update if a loss is not finite.
     """
     number, done = net.params.dtype.type, 0
     while done < len(rows):
-        within = (start + done) % rule.batch  # the place of the chunk in its batch
-        batch = min(rule.batch, rule.examples - (start + done - within))
+        position = start + done
+        within = position % rule.batch  # the place of the chunk in its batch
+        batch = min(rule.batch, rule.run - (position - within))
         n = min(rule.chunk, batch - within)
-        first, last = within == 0, within + n == batch
+        is_first, is_last = within == 0, within + n == batch
         forward(net, rule, x, rows[done : done + n])
-        if first:
-            net.sums[net.first : net.stop, 0] = 0
+        if is_first:
+            net.sums[net.first_worker : net.stop_worker, 0] = 0
         output(net, y[done : done + n], number(rule.gradient_weight / batch))
         wait(net.arrivals, net.threads)
         loss = 0.0
         for h in range(len(net.sums)):
             loss += net.sums[h, 0] / batch + 0.5 * rule.l2 * net.sums[h, 1]
-        if net.first == 0:
-            losses[(start + done) // rule.batch] = loss
+        if net.first_worker == 0:
+            losses[position // rule.batch] = loss
         if not math.isfinite(loss):
             break
-        # The first chunk decays the velocity, and the last one takes the step.
-        momentum, decay = (rule.momentum, rule.decay) if first else (number(1), number(0))
-        learning_rate = rule.learning_rate if last else number(0)
+        # The first chunk of a batch applies β and the penalty; the last one takes the step.
+        momentum, decay = (rule.momentum, rule.decay) if is_first else (number(1), number(0))
+        learning_rate = rule.learning_rate if is_last else number(0)
         backward(net, n, momentum, decay, learning_rate)
         done += n
 
 
 class Pace:
-    """Choose how many threads do the work of the workers, by how fast they were.
+    """Choose the number of threads from measured speed.
 
     On a machine that is busy with other work, threads that wait for each other may take longer than
-    one thread alone. Now and then half or twice as many threads are tried for a short time.
+    one thread alone. Once a second, half or twice as many threads are tried on a short slice.
 
     Parameters
     ----------
@@ -349,25 +359,32 @@ class Pace:
     def __init__(self, workers: int) -> None:
         self.workers = self.threads = workers
         self.seconds: dict[int, float] = {}  # per example, as measured last
-        self.length = 0  # examples that take about `SECONDS`
-        self.trial_at, self.fewer = 0.0, True
+        self.length = 0  # examples of a slice that takes about `SECONDS`
+        self.trial_at = math.inf
+        self.try_fewer = True
 
     def next(self) -> tuple[int, int]:
-        """Return how many threads shall train on how many examples next."""
-        if self.length and time.perf_counter() > self.trial_at:
-            self.trial_at = time.perf_counter() + TRIAL_EVERY
-            other = max(1, self.threads // 2) if self.fewer else min(self.workers, 2 * self.threads)
-            self.fewer = not self.fewer
-            if other != self.threads:
-                return other, self.length // 8
+        """Return the number of threads and the number of examples of the next slice."""
+        now = time.perf_counter()
+        if now > self.trial_at and self.workers > 1:
+            self.trial_at = now + TRIAL_EVERY
+            fewer = self.threads == self.workers or (self.try_fewer and self.threads > 1)
+            self.try_fewer = not fewer
+            other = self.threads // 2 if fewer else min(self.workers, 2 * self.threads)
+            return other, self.length // GROWTH
         return self.threads, self.length
 
     def measure(self, threads: int, examples: int, seconds: float) -> None:
-        """Note how long so many threads took for so many examples."""
+        """Record the time that a slice took."""
         self.seconds[threads] = seconds / examples
         self.threads = min(self.seconds, key=self.seconds.__getitem__)
         wanted = SECONDS / self.seconds[self.threads]
-        self.length = int(min(wanted, EXAMPLES, 8 * max(self.length, examples)))
+        longest = GROWTH * max(self.length, examples)
+        self.length = int(min(wanted, EXAMPLES, longest))
+        if (
+            self.trial_at == math.inf and wanted < longest
+        ):  # the first slices are too short to judge
+            self.trial_at = 0.0
 
 
 class WorkersEngine:
@@ -402,18 +419,16 @@ class WorkersEngine:
         self.workers = max(
             1, min(processors(), work // WORK_PER_WORKER, narrowest // UNITS_PER_WORKER)
         )
-        self.chunk = -(-batch // -(-batch // CHUNK))  # equal chunks
+        self.chunk = math.ceil(batch / math.ceil(batch / CHUNK))  # chunks of equal size
         self.net = _net(sizes(params), vectors[0], vectors[1], self.workers, self.chunk)
         self.pace = Pace(self.workers)
 
-        # Other data are converted slice by slice before they are trained on.
+        # Compiled code reads such x directly. Other x is converted slice by slice.
         self.direct = (
-            self.x.dtype in (np.uint8, dtype)
-            and self.x.dtype.isnative
-            and self.x.flags.c_contiguous
-            and self.x.flags.aligned
+            self.x.dtype in (np.uint8, dtype) and self.x.flags.c_contiguous and self.x.flags.aligned
         )
-        with event.install_listener("numba:compile", _Announcement(dtype)):
+        listener = event.install_listener("numba:compile", _Announcement(dtype))
+        with listener, np.errstate(all="ignore"):
             none = np.arange(0)
             train(self.net, self._rule(1), *self._examples(none), 0, np.zeros(1))
 
@@ -421,8 +436,12 @@ class WorkersEngine:
         """Train on batches of these rows, as `Engine` says."""
         n = len(rows)
         batch, start = self.cfg.batch_size or n, 0
-        losses = np.zeros(-(-n // batch))
-        with serial_blas, ThreadPoolExecutor(self.workers) as pool:
+        losses = np.zeros(math.ceil(n / batch))
+        with (
+            np.errstate(all="ignore"),  # an overflow shows in the loss
+            serial_blas,
+            ThreadPoolExecutor(self.workers) as pool,
+        ):
             while start < n:
                 threads, length = self.pace.next()
                 stop, began = self._stop(start, length, n), time.perf_counter()
@@ -440,7 +459,7 @@ class WorkersEngine:
         return copy(self.params), copy(self.velocity)
 
     def _stop(self, start: int, length: int, n: int) -> int:
-        """Return where a slice of about this length stops: at the end of a chunk."""
+        """Return the end of a slice of about `length` examples: the end of a chunk."""
         most = EXAMPLES if self.direct else CHUNK
         stop = start + max(min(length, most), self.chunk)
         within = stop % (self.cfg.batch_size or n)
@@ -451,7 +470,7 @@ class WorkersEngine:
         cfg, number = self.cfg, self.net.params.dtype.type
         integers = self.direct and self.x.dtype == np.uint8
         return Rule(
-            examples=n,
+            run=n,
             batch=cfg.batch_size or n,
             chunk=self.chunk,
             scale=number(cfg.input_scale if integers else 1),
@@ -463,12 +482,12 @@ class WorkersEngine:
         )
 
     def _examples(self, rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Return x, the rows of it that are these examples, and their labels."""
+        """Return data, numbers of rows and labels that `train` can use, for rows of x."""
         x, y = self.x.view(), self.y[rows].astype(np.intp)
         if not self.direct:
             scaled: Any = as_input(self.params, x[rows], self.cfg.input_scale)
             x, rows = np.ascontiguousarray(scaled, self.net.params.dtype), np.arange(len(rows))
-        x.flags.writeable = False  # as those of a file may be: one type is compiled once
+        x.flags.writeable = False  # read-only and writable arrays would be two types to compile
         return x, rows, y
 
     def _train(
@@ -480,26 +499,25 @@ class WorkersEngine:
         start: int,
         losses: NDArray[Any],
     ) -> None:
-        """Train on a slice of a run of n examples, in so many threads at once."""
+        """Train on a slice of a run of n examples."""
         rule, examples = self._rule(n), self._examples(rows)
+        check_labels(self.params, examples[2], len(rows))  # compiled code indexes by them unchecked
         self.net.arrivals[0] = 0
 
         def work(t: int) -> None:
             first, stop = (self.workers * i // threads for i in (t, t + 1))
-            net = self.net._replace(first=first, stop=stop, threads=threads)
+            net = self.net._replace(first_worker=first, stop_worker=stop, threads=threads)
             try:
                 serial_blas.limit()
                 train(net, rule, *examples, start, losses)
             finally:
-                self.net.arrivals[0] = LEFT  # so that no thread waits for one that has left
+                self.net.arrivals[0] = RELEASED  # no thread waits for this one any longer
 
-        futures: list[Any] = []
         try:
-            for t in range(1, threads):
-                futures.append(pool.submit(work, t))  # noqa: PERF401  # kept if the next fails
+            futures = [pool.submit(work, t) for t in range(1, threads)]
             work(0)
         finally:
-            self.net.arrivals[0] = LEFT
+            self.net.arrivals[0] = RELEASED
         for future in futures:
             future.result()
 
@@ -517,21 +535,21 @@ class _Announcement(event.Listener):
         self.made = True
 
     def on_end(self, _: Any) -> None:
-        """Leave it at that."""
+        """Do nothing."""
 
 
 def _net(
     widths: list[int], params: NDArray[Any], velocity: NDArray[Any], workers: int, examples: int
 ) -> Net:
-    """Return a network in these vectors, and memory for workers on a chunk of so many examples."""
+    """Lay out a network in these vectors, and allocate the buffers of its workers for a chunk."""
     depth = len(widths) - 1
     offsets = np.cumsum([0, 0, *(a * b for a, b in pairwise(widths)), *widths[1:]])
     most = [-(-width // workers) for width in widths]  # columns of one worker
     gradient = max(a * b for a, b in zip(most, widths[1:], strict=False))
-    line = 8  # numbers of 8 bytes in a line of the cache, which no two workers write
+    line = 8  # numbers of 8 bytes in a line of the cache; no two workers write to one line
     return Net(
-        first=0,
-        stop=workers,
+        first_worker=0,
+        stop_worker=workers,
         threads=1,
         widths=np.array(widths),
         W_offset=offsets[: depth + 1],

@@ -1,309 +1,222 @@
-"""The report's three experiments as data, what it leaves open, and how much of all this is run."""
+"""The report's experiments, the race against the plain algorithm, and the other choices."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
-import numpy as np
+import purenet
+from purenet.config import Config
+from purenet.reproduction import plain
+from purenet.reproduction.plan import Plan
+from purenet.reproduction.published import AMBIGUITIES, EXPERIMENTS, Experiment, initial_params
+from purenet.reproduction.trainings import (
+    MeanStd,
+    Repeats,
+    RunResult,
+    evaluate_with,
+    mean_std,
+    misfit,
+    penalty,
+    summarise,
+    train_and_test,
+    warm_up,
+)
+from purenet.reproduction.work import DoUnit, Work
 
-from purenet import REPORT, Config, init
-from purenet.params import Params
-
-__all__ = [
-    "AMBIGUITIES",
-    "EXPERIMENTS",
-    "FULL",
-    "INIT_SCALE",
-    "QUICK",
-    "SIZES",
-    "Ambiguity",
-    "Experiment",
-    "Plan",
-    "network",
-]
-
-SIZES = (784, 200, 50, 10)
-INIT_SCALE = 0.01
+SEGMENT = 100  # iterations of full batch in one unit: an interruption loses at most these
+TEST_EVERY = 20  # iterations of full batch between two tests
+PAUSE = 0.2  # seconds between turns: after a product, threads of BLAS spin for about 0.1 s
+CLOSE = 0.1  # losses within 10 % agree
+SPIKE = 2  # a loss above this multiple of the loss of the epoch before is a spike
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """Hold one experiment: what is run, and what the report prints.
+class Race:
+    """The times and losses of the plain algorithm and of purenet, which took turns.
 
-    Parameters
-    ----------
-    number : int
-        Its number in section 6 of the report.
-    title : str
-        What sets it apart.
-    config : Config
-        Hyperparameters; an iteration of full batch is an epoch.
-    losses : mapping of int to float
-        Printed losses by epoch or iteration, counted from 0.
-    accuracy : float
-        Printed accuracy.
-    seconds : float
-        Printed training time.
+    The keys are ``plain`` and the precisions of purenet: that of the plan, and float64.
     """
 
-    number: int
-    title: str
-    config: Config
-    losses: Mapping[int, float]
-    accuracy: float
-    seconds: float
-
-    @property
-    def unit(self) -> str:
-        """Return what the losses are counted in."""
-        return "epoch" if self.config.batch_size else "iteration"
+    seconds: dict[str, list[float]]  # of each epoch
+    losses: dict[str, list[float]]
+    shares: dict[str, float]  # time of purenet / time of the plain algorithm
+    whole: dict[str, float]  # sum of the seconds, scaled to all epochs of the experiment
+    difference: float  # largest relative difference of the losses of plain and float64
 
 
-EXPERIMENTS = (
-    Experiment(
-        1,
-        "mini-batches of 128, momentum 0.9",
-        REPORT,
-        dict(
-            enumerate(
-                (
-                    1.4276214578002793,
-                    0.5259172895165155,
-                    0.36351542857716335,
-                    0.27740743314573074,
-                    0.22172597001242328,
-                    0.17867987020599982,
-                    0.14577622093647472,
-                    0.12267011692052825,
-                    0.10811827737125904,
-                    0.09916220425488319,
+def race(work: Work, *, cfg: Config, dtype: str, epochs: int) -> Race:
+    """Run the plain algorithm and purenet in turns, epoch by epoch, from the same weights."""
+    x, y = work.train
+    params, velocity, columns = plain.start(initial_params(cfg.seed, "float64"), x)
+    runners: dict[str, Callable[[], float]] = {
+        "plain": lambda: plain.epoch(params, velocity, columns, y, cfg)
+    }
+    for precision in dict.fromkeys((dtype, "float64")):
+        own = initial_params(cfg.seed, precision)
+        warm_up(own, work.train, cfg)
+        runners[precision] = map(attrgetter("loss"), purenet.epochs(own, (x, y), cfg)).__next__
+    seconds: dict[str, list[float]] = {name: [] for name in runners}
+    losses: dict[str, list[float]] = {name: [] for name in runners}
+    for _ in range(epochs):
+        for name, run_epoch in runners.items():
+            time.sleep(PAUSE)
+            began = time.perf_counter()
+            loss = run_epoch()
+            seconds[name].append(time.perf_counter() - began)
+            losses[name].append(loss)
+    total = {name: sum(times) for name, times in seconds.items()}
+    pairs = zip(losses["plain"], losses["float64"], strict=True)
+    return Race(
+        seconds,
+        losses,
+        shares={name: total[name] / total["plain"] for name in runners if name != "plain"},
+        whole={name: t / epochs * cfg.epochs for name, t in total.items()},
+        difference=max(abs(a / b - 1) for a, b in pairs),
+    )
+
+
+@dataclass(frozen=True)
+class ExperimentResult:
+    """The results of an experiment, compared with the report.
+
+    The keys of dictionaries are epochs: those whose losses the report prints, as far as they ran.
+    """
+
+    report: Experiment
+    epochs: int  # epochs that were run
+    repeats: Repeats
+    race: Race
+    losses: dict[int, MeanStd]
+    without_penalty: dict[int, MeanStd]  # the same losses without their penalty
+    misfit: float  # of the mean losses
+    misfit_without_penalty: float
+    ratios: dict[int, float]  # median loss / printed loss
+    off: list[int]  # epochs whose ratio is not within CLOSE of 1
+    largest: float  # the largest |ratio - 1|
+    spikes: list[tuple[int, int]]  # seed and epoch
+    nearer_to_test: bool  # the printed accuracy is nearer to the test than the training accuracy
+
+
+def compare_with_report(
+    e: Experiment, epochs: int, repeats: Repeats, raced: Race
+) -> ExperimentResult:
+    """Compare the results of an experiment with those that the report prints."""
+    printed = {k: loss for k, loss in e.losses.items() if k < epochs}
+    runs, ratios = repeats.runs, {k: repeats.median_losses[k] / loss for k, loss in printed.items()}
+    losses = {k: mean_std([run.losses[k] for run in runs]) for k in printed}
+    bare = {k: mean_std([run.losses[k] - run.penalties[k] for run in runs]) for k in printed}
+    return ExperimentResult(
+        e,
+        epochs,
+        repeats,
+        raced,
+        losses,
+        bare,
+        misfit=misfit([loss.mean for loss in losses.values()], [*printed.values()]),
+        misfit_without_penalty=misfit([loss.mean for loss in bare.values()], [*printed.values()]),
+        ratios=ratios,
+        off=[k for k, ratio in ratios.items() if abs(ratio - 1) > CLOSE],
+        largest=max(abs(ratio - 1) for ratio in ratios.values()),
+        spikes=[
+            (seed, k)
+            for seed, run in enumerate(runs)
+            for k in range(1, len(run.losses))
+            if run.losses[k] > SPIKE * run.losses[k - 1]
+        ],
+        nearer_to_test=abs(repeats.test_accuracy.mean - e.accuracy)
+        < abs(repeats.train_accuracy.mean - e.accuracy),
+    )
+
+
+def run_experiments(do: DoUnit, plan: Plan) -> list[ExperimentResult]:
+    """Run the three experiments over all seeds."""
+    results = []
+    for e in EXPERIMENTS:
+        if e.config.batch_size is None:
+            epochs, seeds, raced_epochs = plan.iterations, plan.seeds, plan.race_iterations
+        else:
+            epochs, seeds, raced_epochs = e.config.epochs, plan.mini_seeds, plan.race_epochs
+        runs = [
+            _run(do, replace(e.config, seed=seed, epochs=epochs), plan.dtype)
+            for seed in range(seeds)
+        ]
+        raced = do(race, cfg=e.config, dtype=plan.dtype, epochs=raced_epochs)
+        results.append(compare_with_report(e, epochs, summarise(runs), raced))
+    return results
+
+
+def _run(do: DoUnit, cfg: Config, dtype: str) -> RunResult:
+    """Run an experiment with one seed: mini-batches in one unit, full batch in segments."""
+    length, test_every = (cfg.epochs, 1) if cfg.batch_size else (SEGMENT, TEST_EVERY)
+    parts: list[RunResult] = []
+    for start in range(0, cfg.epochs, length):
+        part = do(
+            train_and_test,
+            cfg=replace(cfg, epochs=min(start + length, cfg.epochs)),
+            dtype=dtype,
+            model=parts[-1].model if parts else None,
+            test_every=test_every,
+            save=True,
+        )
+        parts.append(part)
+    joined: dict[str, Any] = {
+        name: [value for part in parts for value in getattr(part, name)]
+        for name in ("losses", "penalties", "seconds", "tests")
+    }
+    return replace(parts[-1], **joined)
+
+
+@dataclass(frozen=True)
+class InitialLosses:
+    """Losses of untrained networks on all training images, by seed."""
+
+    with_penalty: list[float]
+    without_penalty: list[float]
+
+
+def initial_losses(work: Work, *, dtype: str, seeds: int) -> InitialLosses:
+    """Compute the losses of untrained networks on all training images."""
+    cfg = EXPERIMENTS[2].config
+    networks = [initial_params(seed, dtype) for seed in range(seeds)]
+    losses = [evaluate_with(cfg, params, work.train).loss for params in networks]
+    penalties = [penalty(params, cfg) for params in networks]
+    return InitialLosses(losses, [a - b for a, b in zip(losses, penalties, strict=True)])
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An experiment with the other choice of an ambiguity."""
+
+    number: int  # of the experiment
+    changes: Mapping[str, Any]  # to its Config
+    epochs: int
+    chosen_loss: MeanStd  # with the choice of the reproduction, after the same epochs
+    chosen_accuracy: MeanStd
+    other: Repeats
+
+
+def run_variants(do: DoUnit, plan: Plan, results: list[ExperimentResult]) -> list[Variant]:
+    """Run the other choice of each ambiguity that is a hyperparameter."""
+    variants = []
+    for ambiguity in AMBIGUITIES:
+        for number in ambiguity.tried_on:
+            result, last = results[number - 1], plan.variant_epochs - 1
+            cfg = replace(result.report.config, epochs=plan.variant_epochs, **ambiguity.changes)
+            chosen = result.repeats.runs[: plan.seeds]
+            other = [
+                do(train_and_test, cfg=replace(cfg, seed=seed), dtype=plan.dtype)
+                for seed in range(plan.seeds)
+            ]
+            variants.append(
+                Variant(
+                    number,
+                    ambiguity.changes,
+                    cfg.epochs,
+                    chosen_loss=mean_std([run.losses[last] for run in chosen]),
+                    chosen_accuracy=mean_std([run.tests[last].accuracy for run in chosen]),
+                    other=summarise(other),
                 )
             )
-        ),
-        0.9738,
-        30.23827624320984,
-    ),
-    Experiment(
-        2,
-        "mini-batches of 128, no momentum",
-        replace(REPORT, momentum=0.0),
-        dict(
-            enumerate(
-                (
-                    1.3497112182312538,
-                    0.4955767061533177,
-                    0.3449577985432909,
-                    0.25958782518252926,
-                    0.20136653862171391,
-                    0.16282271689218736,
-                    0.1315512534422,
-                    0.11072552968100371,
-                    0.1011973885741633,
-                    0.08901558366546412,
-                )
-            )
-        ),
-        0.9773,
-        23.819546937942505,
-    ),
-    Experiment(
-        3,
-        "full batch of 60,000, no momentum",
-        replace(REPORT, momentum=0.0, batch_size=None, epochs=500),
-        {
-            0: 2.3041838230971683,
-            100: 0.31754088587910123,
-            200: 0.20589015392018165,
-            300: 0.16158948243621435,
-            400: 0.13397630739828248,
-        },
-        0.9641,
-        505.10824942588806,
-    ),
-)
-
-
-@dataclass(frozen=True)
-class Ambiguity:
-    """Hold something that the report leaves open.
-
-    Parameters
-    ----------
-    question : str
-        What is open.
-    report : str
-        What the report says.
-    choice : str
-        What is done here.
-    reason : str
-        Why.
-    changes : mapping
-        Fields of `Config` that make the other choice, to be tried; none if it takes no run.
-    tried_on : tuple of int
-        Numbers of the experiments on which it is tried.
-    """
-
-    question: str
-    report: str
-    choice: str
-    reason: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    tried_on: tuple[int, ...] = ()
-
-
-AMBIGUITIES = (
-    Ambiguity(
-        "Momentum of experiment 1",
-        "0.9 in the heading of the experiment, 0.8 in the listing",
-        "0.9",
-        "The heading stands with the figures. Section 5 says which fits them better.",
-        {"momentum": 0.8},
-        (1,),
-    ),
-    Ambiguity(
-        "Order of examples",
-        "no shuffling is shown",
-        "as they lie in the data set, every epoch",
-        "What is not shown is not done.",
-        {"shuffle": True},
-        (1, 2),
-    ),
-    Ambiguity(
-        "Scale of pixels",
-        "converted to float; no division is shown",
-        "raw, 0 to 255",
-        "As shown, and decided by the losses: divided by 255, the network hardly starts to learn.",
-        {"input_scale": 1 / 255},
-        (1,),
-    ),
-    Ambiguity(
-        "Size of the training set",
-        "cut to num images; num is not given",
-        "all 60,000",
-        "The text speaks of 60,000. Section 5 asks which num explains the printed losses.",
-    ),
-    Ambiguity(
-        "What “Training accuracy” was taken on",
-        "“Training accuracy” and “Testing time”, one after the other",
-        "both are shown; accuracy means the 10,000 test images unless said otherwise",
-        "The three printed accuracies are whole ten-thousandths, although losses have all their "
-        "digits: they were counted on 10,000 images (or a divisor of 10,000 that can give them).",
-    ),
-    Ambiguity(
-        "Whether the printed loss has the penalty",
-        "the listing adds it to the total",
-        "with the penalty",
-        "As listed. The difference is shown for experiment 3.",
-    ),
-    Ambiguity(
-        "What the “total average loss” of an epoch is",
-        "batches' losses before their updates, summed; what the sum is divided by is not shown",
-        "their mean, the smaller last batch (60,000 = 468 × 128 + 96) by its size",
-        "That is an average. Section 5 tries another divisor.",
-    ),
-)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Hold how much is run; the defaults are the full reproduction.
-
-    Parameters
-    ----------
-    seeds : int
-        Runs of everything that is compared, with seeds 0, 1, ...
-    mini_seeds : int
-        Runs of experiments 1 and 2 as listed, which are short and whose ends differ most.
-    dtype : str
-        Precision of training, float32 or float64.
-    iterations : int
-        Of experiment 3.
-    race_epochs, race_iterations : int
-        How long the plain algorithm runs side by side with purenet.
-    initial_seeds : int
-        Networks whose loss is taken before training.
-    variant_epochs : int
-        Epochs of the other choices of `AMBIGUITIES`.
-    nums, rates : tuple
-        Grid of the subset hypothesis: training images and learning rates.
-    batch_sizes, batch_rates : tuple
-        Batch sizes compared (None is full), and the learning rates each may choose from.
-    batch_epochs, least_updates, most_updates : int
-        Length of such a run: epochs, but within these numbers of updates.
-    momenta, momentum_rates : tuple
-        The β compared, and the learning rates each may choose from.
-    momentum_epochs : int
-        Epochs of such a run.
-    noise_draws : int
-        Examples drawn for each batch size of the gradient noise.
-    quick : bool
-        Whether this is the short form.
-    """
-
-    seeds: int = 3
-    mini_seeds: int = 10
-    dtype: str = "float32"
-    iterations: int = 500
-    race_epochs: int = 10
-    race_iterations: int = 5
-    initial_seeds: int = 20
-    variant_epochs: int = 10
-    nums: tuple[int, ...] = (2_500, 5_000, 7_500, 10_000, 15_000, 20_000, 60_000)
-    rates: tuple[float, ...] = (0.002, 0.003, 0.004, 0.005, 0.007, 0.01, 0.02)
-    batch_sizes: tuple[int | None, ...] = (1, 8, 32, 128, 512, 2048, 8192, None)
-    batch_rates: tuple[float, ...] = (0.0003, 0.001, 0.003, 0.01, 0.03)
-    batch_epochs: int = 10
-    least_updates: int = 100
-    most_updates: int = 20_000
-    momenta: tuple[float, ...] = (0.0, 0.5, 0.8, 0.9, 0.99)
-    momentum_rates: tuple[float, ...] = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
-    momentum_epochs: int = 10
-    noise_draws: int = 2**18
-    quick: bool = False
-
-
-FULL = Plan()
-QUICK = Plan(
-    seeds=1,
-    mini_seeds=1,
-    iterations=26,
-    race_epochs=1,
-    race_iterations=1,
-    initial_seeds=3,
-    variant_epochs=1,
-    nums=(5_000, 10_000),
-    rates=(0.01,),
-    batch_sizes=(8, 128, 2048),
-    batch_rates=(0.003, 0.01),
-    batch_epochs=1,
-    least_updates=10,
-    most_updates=2_000,
-    momenta=(0.0, 0.9),
-    momentum_rates=(0.01,),
-    momentum_epochs=2,
-    noise_draws=2**15,
-    quick=True,
-)
-
-
-def network(seed: int, dtype: str) -> Params:
-    """Draw the report's network.
-
-    Parameters
-    ----------
-    seed : int
-        Of the weights.
-    dtype : str
-        Precision; the weights of a seed are the same but for rounding.
-
-    Returns
-    -------
-    dict of numpy.ndarray
-        784-200-50-10, weights of standard deviation 0.01, biases 0.
-    """
-    return init(SIZES, seed=seed, scale=INIT_SCALE, dtype=np.dtype(dtype))
-
-
-def settings(config: Config, **changes: Any) -> dict[str, Any]:
-    """Return a configuration as JSON has it, with changes."""
-    return asdict(replace(config, **changes))
+    return variants

@@ -1,21 +1,30 @@
-"""Charts and pictures of a reproduction; they need the extra ``reproduce``."""
+"""Charts and pictures of a reproduction. They need the extra ``reproduce``."""
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter, ScalarFormatter
+from numpy.typing import NDArray
 
 from purenet.evaluation import logits
 from purenet.files import checkpoints
 from purenet.network import log_softmax
-from purenet.params import Data
+from purenet.reproduction.experiments import ExperimentResult
+from purenet.reproduction.explanations import DivisorFit, SubsetFit, SubsetTrial
+from purenet.reproduction.findings import Findings
+from purenet.reproduction.gradient_noise import GradientNoise
+from purenet.reproduction.questions import BatchSizeRow, MomentumRow
+from purenet.reproduction.work import Examples
 
-__all__ = ["draw", "predictions"]
+__all__ = ["draw_figures"]
+
+Array: TypeAlias = NDArray[Any]
 
 OURS, PRINTED, THIRD, GREY = "#1f5fbf", "#d1495b", "#2a9d6f", "#8a8f98"
 STYLE: dict[Any, Any] = {
@@ -36,15 +45,15 @@ STYLE: dict[Any, Any] = {
 SIZE = (4.6, 3.2)  # inches: as wide as a phone, so that text is not shrunk there
 
 
-def draw(results: dict[str, Any], models: Path, folder: Path, test: Data) -> dict[str, str]:
+def draw_figures(findings: Findings, models: Path, folder: Path, test: Examples) -> dict[str, str]:
     """Draw every figure as a PNG file.
 
     Parameters
     ----------
-    results : dict
-        What results.json holds.
+    findings : Findings
+        All findings.
     models, folder : Path
-        Where the networks are, and where the pictures go.
+        Folder of the networks, and the folder for the figures.
     test : (array, array)
         Test images and labels.
 
@@ -53,8 +62,6 @@ def draw(results: dict[str, Any], models: Path, folder: Path, test: Data) -> dic
     dict
         File names by name of the figure.
     """
-    first = predictions(results, models, test)
-    params = first["params"]
     files = {}
 
     def save(name: str, paint: Callable[..., None], *args: Any, size: Any = SIZE) -> None:
@@ -64,113 +71,70 @@ def draw(results: dict[str, Any], models: Path, folder: Path, test: Data) -> dic
             figure.savefig(folder / f"{name}.png", bbox_inches=None if size == SIZE else "tight")
         files[name] = f"{name}.png"
 
-    for e in results["experiments"]:
-        factor = next(
-            (d["factor"] for d in results["divisor"] if d["experiment"] == e["number"]), None
-        )
-        save(f"losses-{e['number']}", _losses, e, factor)
-        save(f"accuracy-{e['number']}", _accuracy, e)
-    save("confusion", _confusion, first["confusion"], size=(4.6, 4.2))
+    divisors, subset = findings.explanations.divisor, findings.explanations.subset
+    for e in findings.experiments:
+        number = e.report.number
+        divisor = next((d for d in divisors if d.number == number), None)
+        save(f"losses-{number}", _losses, e, divisor)
+        save(f"accuracy-{number}", _accuracy, e)
+    for fit, e, divisor in zip(subset.best, findings.experiments, divisors, strict=False):
+        save(f"fit-{fit.number}", _fit, fit, e, divisor)
+        save(f"misfit-{fit.number}", _misfit, [t for t in subset.grid if t.number == fit.number])
+    params, cfg, *_ = checkpoints.load(models / str(findings.experiments[0].repeats.runs[0].model))
+    x, y = test
+    log_p = log_softmax(logits(params, x, input_scale=cfg.input_scale).astype(float))
+    predicted = log_p.argmax(axis=1)
+    worst = np.argsort(log_p[np.arange(len(y)), y])[:20]
+    save("confusion", _confusion, y, predicted, log_p.shape[1], size=(4.6, 4.2))
     save("weights", _weights, params["W1"], size=(4.6, 4.75))
-    save("worst", _worst, first, test[0], size=(4.6, 5.4))
-    for fit in results["subset"]["best"]:
-        printed = results["experiments"][fit["experiment"] - 1]
-        (factor,) = {
-            d["factor"] for d in results["divisor"] if d["experiment"] == fit["experiment"]
-        }
-        save(f"fit-{fit['experiment']}", _fit, fit, printed, factor)
-        grid = [p for p in results["subset"]["grid"] if p["experiment"] == fit["experiment"]]
-        save(f"misfit-{fit['experiment']}", _misfit, grid)
-    for axis, label in (
+    save("worst", _worst, x[worst], y[worst], predicted[worst], size=(4.6, 5.4))
+    for cost, label in (
         ("epochs", "epochs"),
         ("updates", "updates"),
         ("seconds", "seconds of training"),
     ):
-        save(f"batches-loss-{axis}", _batches, results["batches"], axis, label, "loss")
-        save(f"batches-accuracy-{axis}", _batches, results["batches"], axis, label, "accuracy")
-    save("momentum-rates", _momentum_rates, results["momenta"])
-    save("momentum-curves", _momentum_curves, results["momenta"])
-    save("noise", _noise, results["noise"])
+        for value in ("loss", "accuracy"):
+            save(f"batches-{value}-{cost}", _batches, findings.batch_sizes, cost, label, value)
+    save("momentum-rates", _momentum_rates, findings.momenta.rows)
+    save("momentum-curves", _momentum_curves, findings.momenta.rows)
+    save("noise", _variances, findings.noise)
     return files
 
 
-def predictions(results: dict[str, Any], folder: Path, test: Data) -> dict[str, Any]:
-    """Ask the network of experiment 1 with the first seed about the test images.
-
-    Parameters
-    ----------
-    results : dict
-        What results.json holds.
-    folder : Path
-        Where the networks are.
-    test : (array, array)
-        Images and labels.
-
-    Returns
-    -------
-    dict
-        ``params``; ``confusion``, counts by label and prediction; ``worst``, the images with the
-        highest loss, each with index, label, prediction and the probability of both.
-    """
-    run = results["experiments"][0]["runs"][0]
-    params, cfg, *_ = checkpoints.load(folder / run["model"])
-    x, y = test
-    log_p = log_softmax(logits(params, x, input_scale=cfg.input_scale).astype(float))
-    chosen = log_p.argmax(axis=1)
-    classes = log_p.shape[1]
-    confusion = np.zeros((classes, classes), int)
-    np.add.at(confusion, (y, chosen), 1)
-    losses = -log_p[np.arange(len(y)), y]
-    worst = [
-        {
-            "index": int(i),
-            "label": int(y[i]),
-            "prediction": int(chosen[i]),
-            "p_label": float(np.exp(log_p[i, y[i]])),
-            "p_prediction": float(np.exp(log_p[i, chosen[i]])),
-        }
-        for i in np.argsort(-losses)[:20]
-    ]
-    return {"params": params, "confusion": confusion, "worst": worst}
-
-
-def _losses(axes: Axes, e: dict[str, Any], factor: float | None) -> None:
-    for run in e["runs"]:
-        label = "purenet, each seed" if run is e["runs"][0] else None
-        axes.plot(run["losses"], color=OURS, alpha=0.8, lw=1.2, label=label)
-    if factor:
-        axes.plot(
-            _times(factor, e), color=THIRD, ls="--", label=f"median × {factor:.2f} (section 5)"
-        )
-    printed = {int(k): loss for k, loss in e["printed"]["losses"].items()}
-    axes.plot(list(printed), list(printed.values()), "o", color=PRINTED, label="report, printed")
-    axes.set(
-        title=f"Experiment {e['number']}", xlabel=e["unit"], ylabel="training loss", yscale="log"
-    )
-    _plain_log(axes.yaxis)
+def _losses(axes: Axes, e: ExperimentResult, divisor: DivisorFit | None) -> None:
+    for run in e.repeats.runs:
+        label = "purenet, each seed" if run is e.repeats.runs[0] else None
+        axes.plot(run.losses, color=OURS, alpha=0.8, lw=1.2, label=label)
+    if divisor:
+        label = f"median × {divisor.factor:.2f} (section 5)"
+        axes.plot(divisor.scaled, color=THIRD, ls="--", label=label)
+    epochs, printed = zip(*e.report.losses.items(), strict=True)
+    axes.plot(epochs, printed, "o", color=PRINTED, label="report, printed")
+    axes.set(title=f"Experiment {e.report.number}", xlabel=e.report.unit, ylabel="training loss")
+    _log_y(axes)
     axes.legend()
 
 
-def _times(factor: float, e: dict[str, Any]) -> Any:
-    return factor * np.array(e["typical"])
-
-
-def _accuracy(axes: Axes, e: dict[str, Any]) -> None:
-    for run in e["runs"]:
-        label = "purenet, test, each seed" if run is e["runs"][0] else None
-        at, _, accuracy = zip(*run["tests"], strict=True)
-        axes.plot(at, accuracy, color=OURS, alpha=0.7, lw=1.2, label=label)
-    axes.axhline(
-        e["printed"]["accuracy"], color=PRINTED, ls="--", label="report, printed at the end"
+def _accuracy(axes: Axes, e: ExperimentResult) -> None:
+    for run in e.repeats.runs:
+        label = "purenet, test, each seed" if run is e.repeats.runs[0] else None
+        epochs = [test.epoch for test in run.tests]
+        accuracies = [test.accuracy for test in run.tests]
+        axes.plot(epochs, accuracies, color=OURS, alpha=0.7, lw=1.2, label=label)
+    printed = e.report.accuracy
+    axes.axhline(printed, color=PRINTED, ls="--", label="report, printed at the end")
+    axes.set(
+        title=f"Experiment {e.report.number}", xlabel=f"{e.report.unit}s done", ylabel="accuracy"
     )
-    axes.set(title=f"Experiment {e['number']}", xlabel=f"{e['unit']}s done", ylabel="accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    last = min(run["tests"][-1][2] for run in e["runs"])
+    last = min(run.tests[-1].accuracy for run in e.repeats.runs)
     axes.set_ylim(min(0.9, last - 0.05), 1)
     axes.legend(loc="lower right")
 
 
-def _confusion(axes: Axes, counts: Any) -> None:
+def _confusion(axes: Axes, y: Array, predicted: Array, classes: int) -> None:
+    counts = np.zeros((classes, classes), int)
+    np.add.at(counts, (y, predicted), 1)
     wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
     axes.imshow(wrong, cmap="Blues", vmax=wrong.max() * 1.6 or 1)
     for i, row in enumerate(counts):
@@ -183,125 +147,116 @@ def _confusion(axes: Axes, counts: Any) -> None:
     axes.grid(visible=False)
 
 
-def _weights(axes: Axes, weights: Any) -> None:
+def _weights(axes: Axes, weights: Array) -> None:
     """Show the units with the largest weights, blue positive and red negative."""
     largest = np.argsort(-np.square(weights).sum(axis=0))[:100]
-    side = round(len(weights) ** 0.5)
-    pictures = [weights[:, j].reshape(side, side) / np.abs(weights[:, j]).max() for j in largest]
-    _sheet(axes, pictures, 10, cmap="RdBu", vmin=-1, vmax=1)
+    scaled = (weights / np.abs(weights).max(axis=0)).T
+    _sheet(axes, scaled[largest], 10, gap=2, cmap="RdBu", vmin=-1, vmax=1)
 
 
-def _worst(axes: Axes, first: dict[str, Any], x: Any) -> None:
-    side = round(x.shape[1] ** 0.5)
-    worst = first["worst"]
-    gap = side // 2
-    _sheet(axes, [x[w["index"]].reshape(side, side) for w in worst], 5, gap, cmap="gray_r")
-    for i, w in enumerate(worst):
-        row, column = divmod(i, 5)
-        text = f"{w['label']}, not {w['prediction']}"
+def _worst(axes: Axes, x: Array, y: Array, predicted: Array) -> None:
+    columns, gap = 5, 14
+    side = _sheet(axes, x, columns, gap, cmap="gray_r")
+    for i, (label, prediction) in enumerate(zip(y, predicted, strict=True)):
+        row, column = divmod(i, columns)
         across, down = column * (side + gap) + side / 2 - 0.5, row * (side + gap) + side
+        text = f"{label}, not {prediction}"
         axes.text(across, down, text, ha="center", va="top", fontsize=8.5)
 
 
-def _sheet(axes: Axes, pictures: list[Any], columns: int, gap: int = 2, **how: Any) -> None:
-    side = len(pictures[0])
-    step = side + gap
-    rows = -(-len(pictures) // columns)
+def _sheet(axes: Axes, images: Array, columns: int, gap: int, **style: Any) -> int:
+    """Show square images, one in each row of an array, in a grid; return their side."""
+    side = math.isqrt(images.shape[1])
+    step, rows = side + gap, math.ceil(len(images) / columns)
     sheet = np.full((rows * step, columns * step - gap), np.nan)
-    for i, picture in enumerate(pictures):
+    for i, image in enumerate(images):
         row, column = divmod(i, columns)
-        sheet[row * step :, column * step :][:side, :side] = picture
-    axes.imshow(sheet, interpolation="nearest", **how)
+        sheet[row * step :, column * step :][:side, :side] = image.reshape(side, side)
+    axes.imshow(sheet, interpolation="nearest", **style)
     axes.set_axis_off()
+    return side
 
 
-def _fit(axes: Axes, fit: dict[str, Any], e: dict[str, Any], factor: float) -> None:
-    printed = list(e["printed"]["losses"].values())
-    axes.plot(fit["losses"], color=OURS, label=f"{fit['num']:,} images, η = {fit['rate']:g}")
-    axes.plot(
-        _times(factor, e), color=THIRD, label=f"all images, sum / {e['config']['batch_size']}"
-    )
-    axes.plot(_times(1, e), color=GREY, ls=":", label="all images, mean")
-    axes.plot(printed, "o", color=PRINTED, label="report, printed")
-    axes.set(
-        title=f"Experiment {e['number']}: explanations",
-        xlabel="epoch",
-        ylabel="training loss",
-        yscale="log",
-    )
-    _plain_log(axes.yaxis)
+def _fit(axes: Axes, fit: SubsetFit, e: ExperimentResult, divisor: DivisorFit) -> None:
+    label = f"{fit.num:,} images, η = {fit.rate:g}"
+    axes.plot(fit.repeats.median_losses, color=OURS, label=label)
+    axes.plot(divisor.scaled, color=THIRD, label=f"all images, sum / {e.report.config.batch_size}")
+    axes.plot(e.repeats.median_losses, color=GREY, ls=":", label="all images, mean")
+    axes.plot([*e.report.losses.values()], "o", color=PRINTED, label="report, printed")
+    axes.set(title=f"Experiment {fit.number}: explanations", xlabel="epoch", ylabel="training loss")
+    _log_y(axes)
     axes.legend()
 
 
-def _misfit(axes: Axes, grid: list[dict[str, Any]]) -> None:
-    nums, rates = (sorted({p[name] for p in grid}) for name in ("num", "rate"))
+def _misfit(axes: Axes, grid: list[SubsetTrial]) -> None:
+    nums, rates = sorted({t.num for t in grid}), sorted({t.rate for t in grid})
     table = np.full((len(nums), len(rates)), np.nan)
-    for p in grid:
-        if p["misfit"] is not None:
-            table[nums.index(p["num"]), rates.index(p["rate"])] = p["misfit"]
+    for t in grid:
+        if t.misfit is not None:
+            table[nums.index(t.num), rates.index(t.rate)] = t.misfit
     axes.imshow(np.log(table), cmap="Blues_r", aspect="auto", vmax=np.log(2), vmin=np.log(0.03))
     for (i, j), value in np.ndenumerate(table):
         shade, weight = ("white", "bold") if value < 0.2 else ("black", "normal")
         text = "–" if np.isnan(value) else f"{value:.2f}"
         axes.text(j, i, text, ha="center", va="center", fontsize=8, color=shade, weight=weight)
-    axes.set(
-        title=f"Experiment {grid[0]['experiment']}: misfit", xlabel="learning rate η", ylabel="num"
-    )
+    title = f"Experiment {grid[0].number}: misfit"
+    axes.set(title=title, xlabel="learning rate η", ylabel="num")
     axes.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
     axes.set_yticks(range(len(nums)), [f"{num:,}" for num in nums])
     axes.grid(visible=False)
 
 
-def _batches(axes: Axes, batches: list[dict[str, Any]], axis: str, label: str, what: str) -> None:
-    for b, colour in zip(batches, _shades(len(batches)), strict=True):
-        points = [p for p in b["points"] if p["loss"] is not None]
-        xs, ys = [p[axis] for p in points], [p[what] for p in points]
-        axes.plot(xs, ys, color=colour, lw=1.3, label=f"{b['batch_size']:,} (η {b['rate']:g})")
+def _batches(axes: Axes, rows: list[BatchSizeRow], cost: str, label: str, value: str) -> None:
+    for row, colour in zip(rows, _shades(len(rows)), strict=True):
+        xs, ys = ([getattr(p, name) for p in row.points] for name in (cost, value))
+        name = f"{row.batch_size:,} (η {row.rates.best:g})"
+        axes.plot(xs, ys, color=colour, lw=1.3, label=name)
     axes.set(xscale="log", xlabel=label, title=f"against {label}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    if what == "loss":
-        axes.set(yscale="log", ylabel="training loss")
-        _plain_log(axes.yaxis)
+    if value == "loss":
+        axes.set(ylabel="training loss")
+        _log_y(axes)
     else:
         axes.set(ylabel="test accuracy")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    if axis == "epochs" and what == "loss":
+    if cost == "epochs" and value == "loss":
         axes.legend(title="batch size", title_fontsize=8, fontsize=7.5, labelspacing=0.25)
 
 
-def _momentum_rates(axes: Axes, momenta: list[dict[str, Any]]) -> None:
-    for m, colour in zip(momenta, _shades(len(momenta)), strict=True):
-        pairs = [(float(r), loss) for r, loss in m["losses"].items() if loss is not None]
-        axes.plot(*zip(*pairs, strict=True), ".-", color=colour, label=f"β = {m['momentum']:g}")
-    axes.set(xscale="log", yscale="log", xlabel="learning rate η", ylabel="loss of the last epoch")
+def _momentum_rates(axes: Axes, rows: list[MomentumRow]) -> None:
+    losses: list[float] = []
+    for row, colour in zip(rows, _shades(len(rows)), strict=True):
+        pairs = [(rate, loss) for rate, loss in row.rates.losses.items() if loss is not None]
+        axes.plot(*zip(*pairs, strict=True), ".-", color=colour, label=f"β = {row.momentum:g}")
+        losses += [loss for _, loss in pairs]
+    axes.set(xscale="log", xlabel="learning rate η", ylabel="loss of the last epoch")
     axes.set(title="Which rate suits each β")
-    losses = [loss for m in momenta for loss in m["losses"].values() if loss is not None]
+    _log_y(axes)
     axes.set_ylim(0.8 * min(losses), min(1.2 * max(losses), 3))
-    rates = [float(r) for r in momenta[0]["losses"]]
-    axes.set_xticks(rates, [f"{r:g}" for r in rates])
+    rates = list(rows[0].rates.losses)
+    axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
     axes.minorticks_off()
-    _plain_log(axes.yaxis)
     axes.legend()
 
 
-def _momentum_curves(axes: Axes, momenta: list[dict[str, Any]]) -> None:
-    for m, colour in zip(momenta, _shades(len(momenta)), strict=True):
-        epochs = range(1, len(m["curve"]) + 1)
-        label = f"β = {m['momentum']:g}, η = {m['rate']:g}"
-        axes.plot(epochs, m["curve"], ".-", color=colour, label=label)
-    axes.set(yscale="log", xlabel="epoch", ylabel="training loss, mean of seeds")
+def _momentum_curves(axes: Axes, rows: list[MomentumRow]) -> None:
+    for row, colour in zip(rows, _shades(len(rows)), strict=True):
+        losses = row.repeats.mean_losses
+        label = f"β = {row.momentum:g}, η = {row.rates.best:g}"
+        axes.plot(range(1, len(losses) + 1), losses, ".-", color=colour, label=label)
+    axes.set(xlabel="epoch", ylabel="training loss, mean of seeds")
     axes.set(title="Each β at its best rate")
-    _plain_log(axes.yaxis)
+    _log_y(axes)
     axes.legend()
 
 
-def _noise(axes: Axes, moments: list[dict[str, Any]]) -> None:
+def _variances(axes: Axes, moments: list[GradientNoise]) -> None:
     for m, colour in zip(moments, (OURS, PRINTED), strict=True):
-        when = "untrained" if m["epochs"] == 0 else f"after {m['epochs']} epoch"
-        n, N = np.geomspace(1, m["images"] * 0.98, 200), m["images"]
-        axes.plot(m["sizes"], m["variances"], "o", color=colour, label=f"{when}, measured")
-        axes.plot(n, m["trace"] / n, color=colour, lw=1, ls=":", label="trΣ / n")
-        finite = m["trace"] / n * (N - n) / (N - 1)
+        when = "untrained" if m.epochs == 0 else f"after {m.epochs} epoch"
+        n, N = np.geomspace(1, m.images * 0.98, 200), m.images
+        axes.plot(m.sizes, m.variances, "o", color=colour, label=f"{when}, measured")
+        axes.plot(n, m.trace / n, color=colour, lw=1, ls=":", label="trΣ / n")
+        finite = m.trace / n * (N - n) / (N - 1)
         axes.plot(n, finite, color=colour, lw=1, label="… × (N − n)/(N − 1)")
     axes.set(xscale="log", yscale="log", xlabel="batch size n", ylabel="E‖g_B − g‖²")
     axes.set(title="Variance of a mini-batch's gradient")
@@ -309,12 +264,11 @@ def _noise(axes: Axes, moments: list[dict[str, Any]]) -> None:
 
 
 def _shades(count: int) -> Iterable[Any]:
-    from matplotlib import colormaps  # noqa: PLC0415
-
     return colormaps["viridis"](np.linspace(0, 0.88, count))
 
 
-def _plain_log(axis: Any) -> None:
-    """Write 0.2, not 2 × 10⁻¹."""
-    axis.set_major_formatter(ScalarFormatter())
-    axis.set_minor_formatter(NullFormatter())
+def _log_y(axes: Axes) -> None:
+    """Scale y logarithmically, with 0.2 and not 2 × 10⁻¹ at its ticks."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())

@@ -1,63 +1,36 @@
-"""The report's algorithm as one writes it down first: float64, a column per example, new arrays.
+"""The report's algorithm, written in the most direct way, to compare times and losses with.
 
-It is here to be compared with, in time and in its losses.
+It computes in float64 and allocates a new array for each result. Each example is a column: x has
+shape (features, n), a weight matrix (fan_out, fan_in) and a bias (fan_out, 1).
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from purenet.config import Config
-from purenet.params import Array, Params
+from purenet.params import Params
 
-__all__ = ["epoch", "start", "step"]
-
-Matrix = NDArray[Any]
+Matrix: TypeAlias = NDArray[Any]
 
 
-def start(params: Params, x: Array) -> tuple[Params, Params, Matrix]:
-    """Turn a network and examples round: weights (fan_out, fan_in), one example per column.
+def start(params: Params, x: Matrix) -> tuple[Params, Params, Matrix]:
+    """Return a network of purenet and examples (n, features) in these shapes, and zero velocity.
 
-    Parameters
-    ----------
-    params : dict of numpy.ndarray
-        W1, b1, ..., WL, bL, as elsewhere in purenet.
-    x : numpy.ndarray, shape (n, features)
-        Pixels.
-
-    Returns
-    -------
-    params, velocity : dict of numpy.ndarray
-        The transposed network in float64, and zeros.
-    x : numpy.ndarray, shape (features, n)
-        The examples in float64.
+    The order of the results is params, velocity, x.
     """
-    turned = {
+    columns = {
         name: (p.T if p.ndim == 2 else p[:, None]).astype(float, order="C")
         for name, p in params.items()
     }
-    return turned, {name: np.zeros_like(p) for name, p in turned.items()}, x.astype(float).T
+    return columns, {name: np.zeros_like(p) for name, p in columns.items()}, x.astype(float).T
 
 
 def epoch(params: Params, velocity: Params, x: Matrix, y: Matrix, cfg: Config) -> float:
-    """Train one epoch, examples as they lie, and return its mean loss.
+    """Train one epoch in the order of the examples, and write params and velocity.
 
-    Parameters
-    ----------
-    params, velocity : dict of numpy.ndarray
-        From `start`; they are written.
-    x : numpy.ndarray, shape (features, n)
-        From `start`.
-    y : numpy.ndarray, shape (n,)
-        Labels.
-    cfg : Config
-        Hyperparameters.
-
-    Returns
-    -------
-    float
-        Mean of the batches' losses, weighted by their sizes, each before its update.
+    Return the mean of the batch losses, each before its update, weighted by the batch sizes.
     """
     n, total = len(y), 0.0
     size = cfg.batch_size or n
@@ -68,24 +41,7 @@ def epoch(params: Params, velocity: Params, x: Matrix, y: Matrix, cfg: Config) -
 
 
 def step(params: Params, velocity: Params, x: Matrix, y: Matrix, cfg: Config) -> float:
-    """Take one step on a batch, and return its loss.
-
-    Parameters
-    ----------
-    params, velocity : dict of numpy.ndarray
-        From `start`; they are written.
-    x : numpy.ndarray, shape (features, batch)
-        Examples in float64.
-    y : numpy.ndarray, shape (batch,)
-        Labels.
-    cfg : Config
-        Hyperparameters.
-
-    Returns
-    -------
-    float
-        The loss before the step.
-    """
+    """Take one step on a batch, write params and velocity, and return the loss before the step."""
     depth, n = len(params) // 2, x.shape[1]
     a = [x]
     for k in range(1, depth):
@@ -108,7 +64,7 @@ def step(params: Params, velocity: Params, x: Matrix, y: Matrix, cfg: Config) ->
 
     for name, grad in grads.items():
         direction = grad
-        if cfg.momentum:  # the report's runs without momentum keep no average
+        if cfg.momentum:  # without momentum the report keeps no moving average
             direction = (1 - cfg.momentum) * grad + cfg.momentum * velocity[name]
             velocity[name] = direction
         params[name] += -cfg.learning_rate * direction

@@ -1,288 +1,210 @@
-"""What the report asks: full batch or mini-batches, momentum or none; how noisy gradients are."""
+"""The report's two questions: full batch or mini-batches, and momentum or none."""
 
 import math
 import time
-from dataclasses import replace
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import numpy as np
 
 import purenet
 from purenet import Config, DivergenceError, State
-from purenet.params import Array, Params
-from purenet.reproduction.experiments import EXPERIMENTS, Plan, network, settings
-from purenet.reproduction.runs import mean_and_spread, training, warm_up
-from purenet.reproduction.work import Work
+from purenet.reproduction.plan import Plan
+from purenet.reproduction.published import EXPERIMENTS, initial_params
+from purenet.reproduction.trainings import (
+    MeanStd,
+    Repeats,
+    RunResult,
+    evaluate_with,
+    summarise,
+    train_and_test,
+    warm_up,
+)
+from purenet.reproduction.work import DoUnit, Work
 from purenet.training import epoch_order
 
-__all__ = ["batches", "gradient_noise", "momenta", "noise", "trajectory"]
-
-PROBE = 10_000  # training images on which the loss of a trajectory is taken
-# Both questions are asked of mini-batches drawn at random, as the theory has them.
-DRAWN = replace(EXPERIMENTS[1].config, shuffle=True)
+PROBE = 10_000  # training images on which the training loss between epochs is computed
+GOAL = 0.95  # test accuracy; the page compares how soon each batch size reaches it
+SHUFFLED = replace(EXPERIMENTS[1].config, shuffle=True)  # the theory assumes random mini-batches
 
 
-def batches(work: Work, plan: Plan) -> list[dict[str, Any]]:
-    """Compare batch sizes, each at the learning rate that gives it the lowest training loss.
+@dataclass(frozen=True)
+class RateSearch:
+    """A search for the learning rate with the lowest training loss at the end, with seed 0."""
 
-    Parameters
-    ----------
-    work : Work
-        Keeps the units.
-    plan : Plan
-        How much is run.
-
-    Returns
-    -------
-    list of dict
-        For each batch size ``batch_size``, ``rate``, ``points`` of the best run, the last
-        training ``losses`` by learning rate, None where it diverged, and whether the best lies
-        at the edge of the grid.
-    """
-    n, results = len(work.train[0]), []
-    for size in plan.batch_sizes:
-        of_rate = {
-            rate: work(
-                trajectory,
-                config=settings(DRAWN, batch_size=size, learning_rate=rate),
-                dtype=plan.dtype,
-                checkpoints=_checkpoints(n, size or n, plan),
-            )["points"]
-            for rate in plan.batch_rates
-        }
-        last = {rate: points[-1]["loss"] for rate, points in of_rate.items()}
-        rate = _lowest(last)
-        results.append(
-            {
-                "batch_size": size or n,
-                "rate": rate,
-                "edge": rate in (plan.batch_rates[0], plan.batch_rates[-1]),
-                "losses": {str(r): loss for r, loss in last.items()},
-                "points": of_rate[rate],
-            }
-        )
-    return results
+    losses: dict[float, float | None]  # by learning rate; None where training diverged
+    best: float
+    at_edge: bool  # whether the best rate is the first or the last: one outside may be better
+    largest_stable: float | None  # the largest rate with a loss below 1
 
 
-def _lowest(losses: dict[float, float | None]) -> float:
+def search_rates(losses: dict[float, float | None]) -> RateSearch:
+    """Choose a learning rate from losses in the order of the rates."""
     finite = {rate: math.inf if loss is None else loss for rate, loss in losses.items()}
-    return min(finite, key=finite.__getitem__)
+    rates, best = list(losses), min(finite, key=finite.__getitem__)
+    stable = max((rate for rate in rates if finite[rate] < 1), default=None)
+    return RateSearch(losses, best, best in (rates[0], rates[-1]), stable)
 
 
-def _checkpoints(n: int, size: int, plan: Plan) -> list[int]:
-    """Return after how many examples a run is tested: 1/64 epoch, 1/32, ..., 1, 2, 3."""
+@dataclass(frozen=True)
+class Point:
+    """The cost of a training up to a test, and the results, which are None if it diverged."""
+
+    epochs: float
+    updates: int
+    seconds: float  # of training
+    loss: float | None = None  # on the first training images
+    accuracy: float | None = None  # on the test images
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A training with tests inside epochs. If it diverges, its last point has no results."""
+
+    points: list[Point]
+
+
+def train_in_parts(work: Work, *, cfg: Config, dtype: str, stops: list[int]) -> Trajectory:
+    """Train on shuffled examples, and test the network after these numbers of examples.
+
+    The stops are multiples of the batch size. The epochs and shuffle of `cfg` are ignored.
+    """
+    (x, y), n = work.train, len(work.train[0])
+    size = cfg.batch_size or n
+    order = np.concatenate([epoch_order(cfg.seed, e, n) for e in range(math.ceil(stops[-1] / n))])
+    part_cfg = replace(cfg, epochs=1, shuffle=False, batch_size=size)
+    params = initial_params(cfg.seed, dtype)
+    velocity = purenet.init_velocity(params)
+    warm_up(params, work.train, cfg)
+    points: list[Point] = []
+    seconds, seen = 0.0, 0
+    for stop in stops:
+        rows = order[seen:stop]
+        part, record = (x[rows], y[rows]), None
+        began = time.perf_counter()
+        with suppress(DivergenceError):
+            record = next(purenet.epochs(params, part, part_cfg, state=State(velocity, 0)))
+        seconds += time.perf_counter() - began
+        points.append(Point(stop / n, stop // size, seconds))
+        if record is None:
+            break
+        params, velocity, seen = record.params, record.state.velocity, stop
+        loss = evaluate_with(cfg, params, (x[:PROBE], y[:PROBE])).loss
+        if not math.isfinite(loss):
+            break
+        accuracy = evaluate_with(cfg, params, work.test).accuracy
+        points[-1] = replace(points[-1], loss=loss, accuracy=accuracy)
+    return Trajectory(points)
+
+
+def stops_for_tests(n: int, size: int, plan: Plan) -> list[int]:
+    """Return the examples before each test: about n/64, n/32, ..., n, 2n, ..., in whole batches."""
     most = max(plan.batch_epochs * n // size, plan.least_updates)
     limit = size * min(most, plan.most_updates)
-    at = [n >> k for k in range(7)] + [n * e for e in range(2, limit // n + 1)] + [limit]
-    return sorted({min(-(-a // size) * size, limit) for a in at})
+    stops = [n >> k for k in range(7)] + [n * e for e in range(2, limit // n + 1)] + [limit]
+    return sorted({min(math.ceil(stop / size) * size, limit) for stop in stops})
 
 
-def trajectory(
-    work: Work, *, config: dict[str, Any], dtype: str, checkpoints: list[int]
-) -> dict[str, Any]:
-    """Train, and test within epochs too.
+@dataclass(frozen=True)
+class BatchSizeRow:
+    """A batch size at its best learning rate."""
 
-    Parameters
-    ----------
-    work : Work
-        Where the data is.
-    config : dict
-        Fields of `Config`; epochs and shuffle are not looked at.
-    dtype : str
-        Precision.
-    checkpoints : list of int
-        Examples seen when it is tested: multiples of the batch size.
-
-    Returns
-    -------
-    dict
-        ``points``: for each checkpoint ``epochs``, ``updates``, ``seconds`` of training, ``loss``
-        on the first training images, and test ``accuracy``. A run that diverges ends with a point
-        whose loss is None.
-    """
-    cfg = Config(**config)
-    (x, y), n = work.train, len(work.train[0])
-    probe = x[:PROBE], y[:PROBE]
-    size = cfg.batch_size or n
-    order = np.concatenate([epoch_order(cfg.seed, e, n) for e in range(-(-checkpoints[-1] // n))])
-    once = replace(cfg, epochs=1, shuffle=False, batch_size=size)
-    params = network(cfg.seed, dtype)
-    velocity = purenet.init_velocity(params)
-    warm_up(work, params, cfg)
-    points: list[dict[str, Any]] = []
-    seconds, seen = 0.0, 0
-    for stop in checkpoints:
-        rows = order[seen:stop]
-        part = x[rows], y[rows]
-        began = time.perf_counter()
-        try:
-            record = next(purenet.epochs(params, part, once, state=State(velocity, 0)))
-        except DivergenceError:
-            record = None
-        seconds += time.perf_counter() - began
-        point = {"epochs": stop / n, "updates": stop // size, "seconds": seconds}
-        loss, accuracy = math.nan, None
-        if record is not None:
-            params, velocity, seen = record.params, record.state.velocity, stop
-            loss, _ = purenet.evaluate(params, probe, l2=cfg.l2, input_scale=cfg.input_scale)
-            accuracy = purenet.evaluate(
-                params, work.test, l2=cfg.l2, input_scale=cfg.input_scale
-            ).accuracy
-        if not math.isfinite(loss):
-            points.append(point | {"loss": None, "accuracy": None})
-            break
-        points.append(point | {"loss": loss, "accuracy": accuracy})
-    return {"points": points}
+    batch_size: int
+    rates: RateSearch
+    points: list[Point]  # those with a loss
+    last: Point | None
+    at_goal: Point | None  # the first whose test accuracy reaches GOAL
 
 
-def momenta(work: Work, plan: Plan) -> list[dict[str, Any]]:
-    """Compare momenta, each at its best learning rate of a grid.
-
-    The rate is the one with the lowest loss in the last epoch of the first seed; the comparison is
-    over all seeds.
-
-    Parameters
-    ----------
-    work : Work
-        Keeps the units.
-    plan : Plan
-        How much is run.
-
-    Returns
-    -------
-    list of dict
-        For each β ``momentum``, ``rate``, ``losses`` of the grid, ``curve``, the mean losses of
-        its epochs, ``first_loss``, ``last_loss`` and ``test_accuracy`` over the seeds.
-    """
-    results = []
-    for beta in plan.momenta:
-
-        def run(rate: float, seed: int, beta: float = beta) -> dict[str, Any]:
-            return work(
-                training,
-                config=settings(
-                    DRAWN,
-                    momentum=beta,
-                    learning_rate=rate,
-                    seed=seed,
-                    epochs=plan.momentum_epochs,
-                ),
+def run_batch_sizes(do: DoUnit, plan: Plan, images: int) -> list[BatchSizeRow]:
+    """Compare batch sizes, each at its best learning rate, with seed 0."""
+    rows = []
+    for size in [size or images for size in plan.batch_sizes]:
+        trajectories = {
+            rate: do(
+                train_in_parts,
+                cfg=replace(SHUFFLED, batch_size=size, learning_rate=rate),
                 dtype=plan.dtype,
+                stops=stops_for_tests(images, size, plan),
             )
-
-        last = {}
-        for rate in plan.momentum_rates:
-            first = run(rate, 0)
-            last[rate] = first["losses"][-1] if first["diverged"] is None else None
-        rate = _lowest(last)
-        runs = [run(rate, seed) for seed in range(plan.seeds)]
-        results.append(
-            {
-                "momentum": beta,
-                "rate": rate,
-                "edge": rate in (plan.momentum_rates[0], plan.momentum_rates[-1]),
-                "losses": {str(r): loss for r, loss in last.items()},
-                "curve": np.mean([r["losses"] for r in runs], axis=0).tolist(),
-                "first_loss": mean_and_spread(r["losses"][0] for r in runs),
-                "last_loss": mean_and_spread(r["losses"][-1] for r in runs),
-                "test_accuracy": mean_and_spread(r["tests"][-1][2] for r in runs),
-            }
-        )
-    return results
+            for rate in plan.batch_rates
+        }
+        rates = search_rates({rate: t.points[-1].loss for rate, t in trajectories.items()})
+        points = [p for p in trajectories[rates.best].points if p.loss is not None]
+        at_goal = next((p for p in points if p.accuracy and p.accuracy >= GOAL), None)
+        last = points[-1] if points else None
+        rows.append(BatchSizeRow(size, rates, points, last, at_goal))
+    return rows
 
 
-def noise(work: Work, plan: Plan) -> list[dict[str, Any]]:
-    """Measure the noise of mini-batch gradients before training and after an epoch of it.
+@dataclass(frozen=True)
+class MomentumRow:
+    """A momentum β at its best learning rate."""
 
-    Parameters
-    ----------
-    work : Work
-        Keeps the units.
-    plan : Plan
-        How much is run.
-
-    Returns
-    -------
-    list of dict
-        What `gradient_noise` gives, one for each moment.
-    """
-    n = len(work.train[0])
-    sizes = [2**k for k in range(0, n.bit_length(), 2) if 2**k < n]
-    return [
-        work(
-            gradient_noise,
-            config=settings(EXPERIMENTS[1].config, epochs=epochs),
-            dtype=plan.dtype,
-            sizes=sizes,
-            draws=plan.noise_draws,
-        )
-        for epochs in (0, 1)
-    ]
+    momentum: float
+    rates: RateSearch
+    repeats: Repeats
 
 
-def gradient_noise(
-    work: Work, *, config: dict[str, Any], dtype: str, sizes: list[int], draws: int
-) -> dict[str, Any]:
-    """Measure E‖g_B − g‖², the trace of the covariance of the gradient of a mini-batch B.
+@dataclass(frozen=True)
+class Comparison:
+    """A difference of two means, judged by its standard error."""
 
-    Batches are drawn without replacement, as within an epoch. With n of N images in a batch the
-    theory says trΣ/n · (N − n)/(N − 1).
-
-    Parameters
-    ----------
-    work : Work
-        Where the data is.
-    config : dict
-        Fields of `Config`: how the network is trained first.
-    dtype : str
-        Precision.
-    sizes : list of int
-        Batch sizes, below N.
-    draws : int
-        About how many images are drawn for each size.
-
-    Returns
-    -------
-    dict
-        ``epochs`` trained, ``sizes``, ``variances``, ``batches`` drawn, ``images`` N, the squared
-        length of the whole ``gradient``, and ``trace``, trΣ as all sizes estimate it.
-    """
-    cfg = Config(**config)
-    x, y = work.train
-    params = network(cfg.seed, dtype)
-    for record in purenet.epochs(params, work.train, cfg):
-        params = record.params
-    whole = _gradient(params, x, y)
-    rng, n = np.random.Generator(np.random.PCG64(cfg.seed)), len(x)
-    variances, drawn = [], []
-    for size in sizes:
-        count = max(min(draws // size, draws // 256), 8)
-        squares = []
-        for _ in range(count):
-            rows = rng.choice(n, size, replace=False, shuffle=False)
-            difference = _gradient(params, x[rows], y[rows]) - whole
-            squares.append(float(difference @ difference))
-        variances.append(float(np.mean(squares)))
-        drawn.append(count)
-    traces = [v * s * (n - 1) / (n - s) for v, s in zip(variances, sizes, strict=True)]
-    return {
-        "epochs": cfg.epochs,
-        "images": n,
-        "sizes": sizes,
-        "variances": variances,
-        "batches": drawn,
-        "gradient": float(whole @ whole),
-        "trace": float(np.average(traces, weights=drawn)),
-    }
+    difference: float
+    error: float | None  # None for one seed
+    verdict: str  # "better", "worse", "the same" or "unknown"
 
 
-def _gradient(params: Params, x: Array, y: Array) -> Any:
-    """Return the gradient of the mean cross-entropy as one vector, in float64."""
-    total: Any = 0.0
-    for first in range(0, len(x), 4096):
-        part = slice(first, first + 4096)
-        pixels = x[part].astype(params["W1"].dtype)
-        _, grads = purenet.backward(params, pixels, y[part])
-        flat = np.concatenate([g.ravel() for g in grads.values()]).astype(float)
-        total = total + flat * (len(pixels) / len(x))
-    return total
+def compare_means(a: MeanStd, b: MeanStd, seeds: int, *, higher_is_better: bool) -> Comparison:
+    """Judge whether a is better or worse than b by more than two standard errors."""
+    difference = a.mean - b.mean
+    if a.std is None or b.std is None:
+        return Comparison(difference, None, "unknown")
+    error = math.sqrt((a.std**2 + b.std**2) / seeds)
+    if abs(difference) <= 2 * error:
+        return Comparison(difference, error, "the same")
+    better = (difference > 0) == higher_is_better
+    return Comparison(difference, error, "better" if better else "worse")
+
+
+@dataclass(frozen=True)
+class Momenta:
+    """All momenta, and the comparison of the best one with none."""
+
+    rows: list[MomentumRow]
+    without: MomentumRow
+    best: MomentumRow
+    first_loss: Comparison
+    last_loss: Comparison
+    test_accuracy: Comparison
+
+
+def compare_momenta(rows: list[MomentumRow]) -> Momenta:
+    """Compare the momentum with the lowest last loss with none."""
+    without = next(row for row in rows if row.momentum == 0)
+    best = min((row for row in rows if row.momentum), key=attrgetter("repeats.last_loss.mean"))
+    a, b, seeds = best.repeats, without.repeats, len(best.repeats.runs)
+    return Momenta(
+        rows,
+        without,
+        best,
+        first_loss=compare_means(a.first_loss, b.first_loss, seeds, higher_is_better=False),
+        last_loss=compare_means(a.last_loss, b.last_loss, seeds, higher_is_better=False),
+        test_accuracy=compare_means(a.test_accuracy, b.test_accuracy, seeds, higher_is_better=True),
+    )
+
+
+def run_momenta(do: DoUnit, plan: Plan) -> Momenta:
+    """Compare momenta over all seeds, each at its best learning rate."""
+
+    def run(beta: float, rate: float, seed: int = 0) -> RunResult:
+        cfg = replace(SHUFFLED, momentum=beta, learning_rate=rate, seed=seed)
+        return do(train_and_test, cfg=replace(cfg, epochs=plan.momentum_epochs), dtype=plan.dtype)
+
+    rows = []
+    for beta in plan.momenta:
+        rates = search_rates({rate: run(beta, rate).last_loss for rate in plan.momentum_rates})
+        runs = [run(beta, rates.best, seed) for seed in range(plan.seeds)]
+        rows.append(MomentumRow(beta, rates, summarise(runs)))
+    return compare_momenta(rows)

@@ -1,76 +1,98 @@
-"""Units of work, each kept as a file: an interrupted reproduction goes on where it stopped."""
+"""Units of work, each kept as a file, so that an interrupted reproduction can go on."""
 
 import hashlib
 import json
 import os
 import platform
 from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias, TypeVar, get_args, get_type_hints
 
 import numpy as np
+from numpy.typing import NDArray
 
 import purenet
 from purenet.config import Config
 from purenet.files import checkpoints, writing
-from purenet.params import Data
+from purenet.params import Params
+from purenet.training import State
 
-__all__ = ["Work", "environment"]
+__all__ = ["Work"]
+
+T = TypeVar("T")
+Examples: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
+
+
+class DoUnit(Protocol):
+    """How the sections of the page see `Work`: as a function that returns the result of a unit."""
+
+    def __call__(self, unit: Callable[..., T], **settings: Any) -> T:
+        """Return the result of a unit with these settings."""
 
 
 class Work:
-    """Do units of work on some data, or find them done.
+    """Do units of work on some data, or read their results from files.
 
-    A unit is a function of this object and of JSON values. It returns what JSON can hold and, as
-    ``"network"``, parameters and state to be kept: ``"model"``, a file's name, takes their place.
+    A unit is a function of this object and of keyword settings. It returns a dataclass of JSON
+    values and lists of dataclasses. Function, settings and environment decide the name of its file.
 
     Parameters
     ----------
     folder : Path
-        Where records are kept; made if missing.
+        Folder of these files. It is made if it is missing.
     train, test : (array, array)
         Images and labels.
     done : callable
-        Called after each unit, found or done.
+        Called after each unit, whether it was done or read.
     """
 
-    def __init__(self, folder: Path, train: Data, test: Data, done: Callable[[], object]) -> None:
+    def __init__(
+        self, folder: Path, train: Examples, test: Examples, done: Callable[[], object]
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.train, self.test, self.done = folder, train, test, done
         self.environment = environment()
         self.records: dict[str, Any] = {}
+        self._path = folder
 
-    def __call__(self, unit: Callable[..., dict[str, Any]], **settings: Any) -> dict[str, Any]:
-        """Return what a unit gives with these settings: from its file, or by doing it now."""
-        # Times and last digits belong to the machine: elsewhere the unit is done again.
+    def __call__(self, unit: Callable[..., T], **settings: Any) -> T:
+        """Return the result of a unit with these settings: from its file, or by doing it now."""
+        # Times and last digits depend on the machine, so another environment does the unit again.
         given = {"unit": unit.__name__, "settings": settings, "environment": self.environment}
-        key = json.dumps(given, sort_keys=True).encode()
+        key = json.dumps(given, default=asdict, sort_keys=True).encode()
         name = f"{unit.__name__}-{hashlib.sha256(key).hexdigest()[:16]}"
-        path = self.folder / f"{name}.json"
-        if not path.exists():
-            result = unit(self, **settings)
-            if "network" in result:
-                model, (params, state) = path.with_suffix(".safetensors"), result.pop("network")
-                checkpoints.save(model, params, Config(**settings["config"]), state=state)
-                result["model"] = model.name
-            record = json.dumps({**given, "result": result}, allow_nan=False, indent=1)
-            writing.write(path, record.encode())
-        self.records[name] = json.loads(path.read_text())
+        self._path = self.folder / f"{name}.json"
+        if not self._path.exists():
+            record = {**given, "result": unit(self, **settings)}
+            text = json.dumps(record, default=asdict, allow_nan=False, indent=1)
+            writing.write(self._path, text.encode())
+        self.records[name] = json.loads(self._path.read_text())
         self.done()
-        result = self.records[name]["result"]
-        return dict(result)
+        kind: type[T] = get_type_hints(unit)["return"]
+        return _from_json(kind, self.records[name]["result"])
+
+    def save_model(self, params: Params, cfg: Config, state: State | None) -> str:
+        """Save the network of the unit that is being done, and return the name of its file."""
+        path = self._path.with_suffix(".safetensors")
+        checkpoints.save(path, params, cfg, state=state)
+        return path.name
+
+
+def _from_json(kind: type[T], values: dict[str, Any]) -> T:
+    """Rebuild a dataclass, whose lists may hold dataclasses, from its JSON object."""
+    hints, found = get_type_hints(kind), dict(values)
+    for name, value in values.items():
+        for item in get_args(hints[name]):
+            if isinstance(item, type) and is_dataclass(item):
+                found[name] = [item(**row) for row in value]
+    return kind(**found)
 
 
 def environment() -> dict[str, Any]:
-    """Describe what computes: versions, processor, threads of the linear algebra.
-
-    Returns
-    -------
-    dict
-        JSON values; ``blas`` is None where threadpoolctl is not installed.
-    """
+    """Describe the machine as JSON values; ``blas`` is None without threadpoolctl."""
     blas = None
     if find_spec("threadpoolctl"):
         from threadpoolctl import threadpool_info  # noqa: PLC0415  # optional

@@ -85,7 +85,7 @@ def test_nobody_waits_for_a_worker_that_has_left(
     real = workers.train
 
     def leaving(net: Any, *args: Any) -> None:
-        if net.first == who and len(args[2]):  # not when it compiles
+        if net.first_worker == who and len(args[2]):  # not when it compiles
             raise KeyboardInterrupt
         real(net, *args)
 
@@ -165,6 +165,21 @@ def test_slices_of_a_run_end_where_chunks_end(
         start = stop
 
 
+@pytest.mark.parametrize("sizes", [(40, 10), (40, 30, 10)])
+def test_losses_of_many_small_batches_are_the_same_each_time(
+    monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, ...]
+) -> None:
+    """No thread writes its sums for a batch while another one still reads those of the last."""
+    engine = chosen(monkeypatch, "4 workers")
+    params, x, y = problem(*sizes, n=4000, dtype=np.float32)
+    losses = []
+    for threads in (1, 4, 4, 4):
+        it = engine(params, init_velocity(params), x, y, Config(batch_size=8, l2=1.0))
+        monkeypatch.setattr(it.pace, "next", lambda t=threads: (t, 4000))
+        losses.append(it.run(range(4000)))
+    assert losses[0] == losses[1] == losses[2] == losses[3]
+
+
 @pytest.mark.parametrize("batch_size", [5, 50, None])
 def test_number_of_threads_changes_no_bit(
     monkeypatch: pytest.MonkeyPatch, batch_size: int | None
@@ -189,12 +204,14 @@ def test_pace_goes_on_with_the_number_of_threads_that_was_faster(
     pace = workers.Pace(4)
     assert pace.next() == (4, 0)
     pace.measure(4, 128, seconds=128 * 2e-5)
-    assert pace.next() == (2, 1024 // 8)  # a slice becomes at most eight times as long
-    pace.measure(2, 128, seconds=128 * 1e-5)
-    assert (pace.threads, pace.length) == (2, 8 * 1024)
-    assert pace.next() == (4, 1024)
-    pace.measure(4, 1024, seconds=1024 * 3e-5)
-    assert pace.next() == (1, 10_000 // 8)
+    assert pace.next() == (4, 1024)  # a slice becomes at most eight times as long
+    pace.measure(4, 1024, seconds=1024 * 2e-5)
+    assert pace.next() == (2, 5000 // 8)
+    pace.measure(2, 625, seconds=625 * 1e-5)
+    assert (pace.threads, pace.length) == (2, 10_000)
+    assert pace.next() == (4, 1250)
+    pace.measure(4, 1250, seconds=1250 * 3e-5)
+    assert pace.next() == (1, 1250)
     pace.measure(1, 1250, seconds=1250 * 2e-5)
     assert pace.threads == 2
     pace.measure(2, 10_000, seconds=10_000 * 4e-5)  # another process has come
@@ -260,7 +277,7 @@ def test_functions_are_compiled_where_nothing_can_be_cached() -> None:
     """A function without a source file is compiled, and kept in memory only."""
     names: dict[str, Any] = {}
     exec("def twice(x):\n    return 2 * x", names)
-    assert workers.kept(names["twice"])(2) == 4
+    assert workers.cached(names["twice"])(2) == 4
 
 
 @pytest.mark.parametrize("batch_size", [128, None])

@@ -37,7 +37,7 @@ MEASURE = """({
 
 
 class Chromium:
-    """Speak the DevTools protocol with a browser, through a pipe."""
+    """Speak the DevTools protocol with a browser through a pipe."""
 
     def __init__(self) -> None:
         theirs, self.write = os.pipe()
@@ -105,7 +105,7 @@ class Chromium:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the page that is looked at."""
+    """Return the page under test."""
     if "PAGE" in os.environ:
         return Path(os.environ["PAGE"]).absolute()
     folder = tmp_path_factory.mktemp("report")
@@ -123,7 +123,7 @@ def browser() -> Iterator[Chromium]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("view", VIEWS)
 def test_page_is_shown_whole(page: Path, browser: Chromium, view: str, scheme: str) -> None:
-    """No errors, no requests, every image shown, no horizontal scroll, the scheme obeyed."""
+    """The page shows every image in the scheme, without errors, requests or a horizontal scroll."""
     width = VIEWS[view]
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser("Emulation.setEmulatedMedia", features=features)

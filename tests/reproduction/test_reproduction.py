@@ -1,10 +1,10 @@
-"""The reproduction in a short form: 200 images, a few epochs."""
+"""The reproduction in a tiny form: 200 images, a few epochs."""
 
 import importlib.util
 import json
 import math
 import re
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,38 +13,40 @@ import numpy as np
 import pytest
 
 import purenet
-from purenet.reproduction import command, figures, hypothesis, page, plain, questions, runs, work
-from purenet.reproduction.experiments import EXPERIMENTS, SIZES, Plan, network, settings
-from tests.reproduction.tiny import TINY, digits, reproduce
+from purenet.cli import commands
+from purenet.cli import reproduce as command
+from purenet.reproduction import figures, page, plain, questions, work
+from purenet.reproduction.experiments import compare_with_report, initial_losses
+from purenet.reproduction.explanations import fit_divisor
+from purenet.reproduction.findings import Findings, compute, count_units
+from purenet.reproduction.gradient_noise import measure_noise
+from purenet.reproduction.plan import Plan
+from purenet.reproduction.published import EXPERIMENTS, SIZES, initial_params
+from purenet.reproduction.trainings import MeanStd, misfit, summarise, train_and_test
+from tests.reproduction.tiny import TINY, few_digits, nothing, read_findings, reproduce
 
 
-def nothing() -> None:
-    """Stand for a progress bar."""
-
-
-@pytest.fixture(scope="module", name="digits")
-def few_digits() -> tuple[Any, Any]:
-    """Return 200 training and 100 test images."""
-    return digits()
+@pytest.fixture(scope="module", name="few")
+def few_images() -> tuple[Any, Any]:
+    """Return 200 training and 100 test images, with labels."""
+    return few_digits()
 
 
 @pytest.fixture(scope="module")
-def finished(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[Path, dict[str, Any]]:
-    """Return the folder and results of a tiny reproduction, with its page."""
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Findings]:
+    """Return the folder of a tiny reproduction, with its page, and the findings."""
     folder = tmp_path_factory.mktemp("report")
     reproduce(folder)
-    return folder, json.loads((folder / "results.json").read_text())
+    return folder, read_findings(folder)
 
 
 def undone(*_: Any, **__: Any) -> Any:
-    """Stand for units that must not be done again."""
+    """Stand for a function that only units call."""
     raise AssertionError("a finished unit was done again")
 
 
 def test_presets_are_the_reports() -> None:
-    """Network, hyperparameters and printed figures are those of the report's section 6."""
+    """Network, hyperparameters and printed results are those of the report's section 6."""
     first, second, third = EXPERIMENTS
     assert SIZES == (784, 200, 50, 10)
     assert [e.config.momentum for e in EXPERIMENTS] == [0.9, 0, 0]
@@ -70,126 +72,139 @@ def test_presets_are_the_reports() -> None:
 
 
 def test_networks_start_as_the_reports() -> None:
-    """Weights have standard deviation 0.01, biases are zero."""
-    params = network(0, "float64")
+    """Weights have standard deviation 0.01, and biases are zero."""
+    params = initial_params(0, "float64")
     weights = params["W1"].ravel()
     assert abs(weights.std() / 0.01 - 1) < 5 / math.sqrt(2 * weights.size)  # five standard errors
     assert not params["b1"].any()
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_plain_algorithm_is_purenets(number: int, digits: tuple[Any, Any]) -> None:
-    """Two epochs of both agree in their losses to rounding.
+def test_plain_algorithm_is_purenets(number: int, few: tuple[Any, Any]) -> None:
+    """The losses of two epochs of both algorithms agree up to rounding.
 
-    Each loss and step is some sums of at most 784 terms; in two steps or four, at this learning
-    rate, their errors grow by less than a hundred.
+    Each loss and step is a few sums of at most 784 terms. In two or four steps at this learning
+    rate their errors grow by less than a hundred.
     """
-    (x, y), _ = digits
+    (x, y), _ = few
     cfg = replace(EXPERIMENTS[number - 1].config, epochs=2)
-    params, velocity, columns = plain.start(network(0, "float64"), x)
-    ours = [record.loss for record in purenet.epochs(network(0, "float64"), (x, y), cfg)]
+    params, velocity, columns = plain.start(initial_params(0, "float64"), x)
+    ours = [record.loss for record in purenet.epochs(initial_params(0, "float64"), (x, y), cfg)]
     theirs = [plain.epoch(params, velocity, columns, y, cfg) for _ in range(2)]
     assert theirs == pytest.approx(ours, rel=100 * 784 * np.finfo(float).eps)
     assert ours[0] != ours[1]
 
 
 def test_misfit_is_the_mean_square_of_logarithms() -> None:
-    """Twice the printed loss everywhere is a misfit of log 2; so is half of it."""
-    assert hypothesis.misfit([2, 1], [1, 2]) == pytest.approx(math.log(2))
+    """Twice the printed loss everywhere is a misfit of log 2, and so is half of it."""
+    assert misfit([2, 1], [1, 2]) == pytest.approx(math.log(2))
 
 
 def test_divisor_explains_a_sum_over_the_batch_size() -> None:
     """Printed losses that are batches / batch size times the real ones have no misfit left."""
-    printed = list(EXPERIMENTS[0].losses.values())
-    curve = {"number": 1, "typical": [loss * 128 / 469 for loss in printed]}
-    (row,) = hypothesis.divisor([curve], [], 60_000)
-    assert row["misfit"] == pytest.approx(0, abs=1e-12)
-    assert row["factor"] == 469 / 128
-    assert row["best_factor"] == pytest.approx(469 / 128)
-    assert row["without"] == pytest.approx(math.log(469 / 128))
+    losses = [loss * 128 / 469 for loss in EXPERIMENTS[0].losses.values()]
+    fit = fit_divisor(1, {}, losses, 60_000)
+    assert fit.misfit == pytest.approx(0, abs=1e-12)
+    assert fit.factor == 469 / 128
+    assert fit.best_factor == pytest.approx(469 / 128)
+    assert fit.misfit_of_mean == pytest.approx(math.log(469 / 128))
 
 
-def test_equal_settings_are_not_done_again(tmp_path: Path, digits: tuple[Any, Any]) -> None:
-    """A unit is found by its settings; others are done; what is found equals what was done."""
+@dataclass(frozen=True)
+class Number:
+    """The result of a unit."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The result of a unit, with records in a list."""
+
+    numbers: list[Number]
+
+
+def test_equal_settings_are_not_done_again(tmp_path: Path, few: tuple[Any, Any]) -> None:
+    """Work finds a unit by its settings, does others, and reads what was returned."""
     done: list[int] = []
 
-    def unit(_: work.Work, *, number: int) -> dict[str, Any]:
+    def unit(_: work.Work, *, number: int) -> Numbers:
         done.append(number)
-        return {"tuple": (number, 0.1)}
+        return Numbers([Number(0.1), Number(number)])
 
-    first = work.Work(tmp_path, *digits, nothing)
+    first = work.Work(tmp_path, *few, nothing)
     results = [first(unit, number=number) for number in (1, 2, 1)]
-    again = work.Work(tmp_path, *digits, nothing)(unit, number=2)
+    again = work.Work(tmp_path, *few, nothing)(unit, number=2)
     assert done == [1, 2]
-    assert results == [{"tuple": [1, 0.1]}, {"tuple": [2, 0.1]}, {"tuple": [1, 0.1]}]
+    assert results == [Numbers([Number(0.1), Number(number)]) for number in (1, 2, 1)]
     assert again == results[1]
 
 
 def test_another_machine_does_units_again(
-    tmp_path: Path, digits: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, few: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Times belong to a machine, so that a changed environment finds nothing."""
+    """Times belong to a machine, so that work finds nothing in another environment."""
 
-    def unit(_: work.Work) -> dict[str, Any]:
-        return {"cores": work.environment()["cores"]}
+    def unit(_: work.Work) -> Number:
+        return Number(work.environment()["cores"])
 
     monkeypatch.setattr("os.cpu_count", lambda: 1)
-    assert work.Work(tmp_path, *digits, nothing)(unit) == {"cores": 1}
+    assert work.Work(tmp_path, *few, nothing)(unit) == Number(1)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-    assert work.Work(tmp_path, *digits, nothing)(unit) == {"cores": 2}
+    assert work.Work(tmp_path, *few, nothing)(unit) == Number(2)
 
 
-def test_interruption_leaves_whole_units(tmp_path: Path, digits: tuple[Any, Any]) -> None:
-    """What a unit that was interrupted left behind is no record; those before it stay."""
-    keep = work.Work(tmp_path, *digits, nothing)
+def test_interruption_leaves_whole_units(tmp_path: Path, few: tuple[Any, Any]) -> None:
+    """A unit that is interrupted leaves no file, and the files of those before it stay."""
+    keep = work.Work(tmp_path, *few, nothing)
 
-    def unit(_: work.Work, *, stop: bool) -> dict[str, Any]:
+    def unit(_: work.Work, *, stop: bool) -> Number:
         if stop:
             raise KeyboardInterrupt
-        return {"whole": True}
+        return Number(1)
 
     keep(unit, stop=False)
     with pytest.raises(KeyboardInterrupt):
         keep(unit, stop=True)
     (record,) = tmp_path.iterdir()
-    assert json.loads(record.read_text())["result"] == {"whole": True}
+    assert json.loads(record.read_text())["result"] == {"value": 1}
 
 
-def test_segments_are_the_whole_run(tmp_path: Path, digits: tuple[Any, Any]) -> None:
+def test_segments_are_the_whole_run(tmp_path: Path, few: tuple[Any, Any]) -> None:
     """Full batch in segments gives the bits of full batch in one, with momentum too."""
-    config = replace(EXPERIMENTS[2].config, epochs=4, momentum=0.5)
+    cfg = replace(EXPERIMENTS[2].config, momentum=0.5)
     losses = []
     for cuts in ([4], [1, 3, 4]):
-        keep, model, start = work.Work(tmp_path, *digits, nothing), None, 0
+        keep, model = work.Work(tmp_path, *few, nothing), None
         curve: list[float] = []
         for stop in cuts:
             part = keep(
-                runs.training,
-                config=settings(config, epochs=stop),
+                train_and_test,
+                cfg=replace(cfg, epochs=stop),
                 dtype="float32",
-                start=start,
                 model=model,
-                keep=True,
+                save=True,
             )
-            model, start, curve = part["model"], stop, curve + part["losses"]
+            model, curve = part.model, curve + part.losses
         losses.append(curve)
+    assert len(losses[0]) == 4
     assert losses[0] == losses[1]
 
 
-def test_penalties_are_the_losses_without_data(tmp_path: Path, digits: tuple[Any, Any]) -> None:
-    """Loss minus penalty is the loss with l2 = 0, of the same parameters."""
-    keep = work.Work(tmp_path, *digits, nothing)
-    losses = keep(runs.initial_losses, dtype="float64", seeds=1)
-    x, y = digits[0]
-    bare = purenet.loss(network(0, "float64"), x.astype(float), y)
-    assert losses["without"] == [pytest.approx(bare, rel=1e-12)]
-    assert losses["with"][0] > losses["without"][0]
+def test_penalties_are_the_losses_without_data(tmp_path: Path, few: tuple[Any, Any]) -> None:
+    """Loss minus penalty is the loss with l2 = 0 of the same parameters."""
+    keep = work.Work(tmp_path, *few, nothing)
+    losses = keep(initial_losses, dtype="float64", seeds=1)
+    x, y = few[0]
+    bare = purenet.loss(initial_params(0, "float64"), x.astype(float), y)
+    assert losses.without_penalty == [pytest.approx(bare, rel=1e-12)]
+    assert losses.with_penalty[0] > losses.without_penalty[0]
 
 
-def test_gradient_noise_falls_as_one_over_n(tmp_path: Path, digits: tuple[Any, Any]) -> None:
+def test_gradient_noise_falls_as_one_over_n(tmp_path: Path, few: tuple[Any, Any]) -> None:
     """Variances estimate tr Σ (N − n) / n (N − 1), with tr Σ from the gradients of all images."""
-    x, y = (part[:60] for part in digits[0])
-    params = network(0, "float64")
+    x, y = (part[:60] for part in few[0])
+    params = initial_params(0, "float64")
     each = np.stack(
         [
             np.concatenate(
@@ -202,111 +217,125 @@ def test_gradient_noise_falls_as_one_over_n(tmp_path: Path, digits: tuple[Any, A
         ]
     )
     trace = float(np.square(each - each.mean(axis=0)).sum() / len(x))
-    keep = work.Work(tmp_path, (x, y), digits[1], nothing)
+    keep = work.Work(tmp_path, (x, y), few[1], nothing)
     found = keep(
-        questions.gradient_noise,
-        config=settings(EXPERIMENTS[1].config, epochs=0),
+        measure_noise,
+        cfg=replace(EXPERIMENTS[1].config, epochs=0),
         dtype="float64",
         sizes=[8, 30],
         draws=64 * 256,
     )
-    n = np.array(found["sizes"])
+    n = np.array(found.sizes)
     expected = trace / n * (len(x) - n) / (len(x) - 1)
     # A squared distance spreads by about its own size: 64 of them by an eighth; four of these.
-    np.testing.assert_allclose(found["variances"], expected, rtol=4 / 8)
-    assert found["trace"] == pytest.approx(trace, rel=4 / 8)
+    np.testing.assert_allclose(found.variances, expected, rtol=4 / 8)
+    assert found.trace == pytest.approx(trace, rel=4 / 8)
 
 
-def test_trajectory_counts_what_it_did(tmp_path: Path, digits: tuple[Any, Any]) -> None:
-    """Epochs and updates follow from the checkpoints; the end is that of `epochs` itself."""
-    cfg = replace(questions.DRAWN, batch_size=50, epochs=2)
-    keep = work.Work(tmp_path, *digits, nothing)
-    points = keep(
-        questions.trajectory, config=settings(cfg), dtype="float64", checkpoints=[50, 200, 400]
-    )["points"]
-    assert [(p["epochs"], p["updates"]) for p in points] == [(0.25, 1), (1, 4), (2, 8)]
-    *_, last = purenet.epochs(network(0, "float64"), digits[0], cfg)
-    assert points[-1]["loss"] == pytest.approx(
-        purenet.evaluate(last.params, digits[0], l2=cfg.l2, input_scale=cfg.input_scale).loss,
+def test_trajectory_counts_what_it_did(tmp_path: Path, few: tuple[Any, Any]) -> None:
+    """Epochs and updates follow from the stops, and the end is that of `epochs` itself."""
+    cfg = replace(questions.SHUFFLED, batch_size=50, epochs=2)
+    keep = work.Work(tmp_path, *few, nothing)
+    points = keep(questions.train_in_parts, cfg=cfg, dtype="float64", stops=[50, 200, 400]).points
+    assert [(p.epochs, p.updates) for p in points] == [(0.25, 1), (1, 4), (2, 8)]
+    *_, last = purenet.epochs(initial_params(0, "float64"), few[0], cfg)
+    assert points[-1].loss == pytest.approx(
+        purenet.evaluate(last.params, few[0], l2=cfg.l2, input_scale=cfg.input_scale).loss,
         rel=1e-9,
     )
 
 
-def test_checkpoints_are_whole_batches_within_the_budget() -> None:
-    """They start within the first epoch and end at the cap on updates or epochs."""
+def test_tests_come_after_whole_batches_within_the_budget() -> None:
+    """Stops start within the first epoch and end at the cap on updates or epochs."""
     plan = Plan(batch_epochs=2, least_updates=3, most_updates=100)
-    assert questions._checkpoints(64, 1, plan) == [1, 2, 4, 8, 16, 32, 64, 100]
-    assert questions._checkpoints(64, 64, plan) == [64, 128, 192]
-    assert all(at % 16 == 0 for at in questions._checkpoints(100, 16, plan))
+    assert questions.stops_for_tests(64, 1, plan) == [1, 2, 4, 8, 16, 32, 64, 100]
+    assert questions.stops_for_tests(64, 64, plan) == [64, 128, 192]
+    assert all(stop % 16 == 0 for stop in questions.stops_for_tests(100, 16, plan))
 
 
-def test_results_hold_every_record(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_results_hold_every_record(reproduced: tuple[Path, Findings]) -> None:
     """Command, versions, processor, plan and all units are in results.json."""
-    folder, results = finished
-    assert results["command"].startswith("purenet reproduce --quick")
-    assert {"purenet", "numpy", "python", "processor", "cores", "blas"} <= results[
+    folder, findings = reproduced
+    written = json.loads((folder / "results.json").read_text())
+    assert written["command"].startswith("purenet reproduce --quick")
+    assert {"purenet", "numpy", "python", "processor", "cores", "blas"} <= written[
         "environment"
     ].keys()
-    assert results["plan"]["seeds"] == 2
+    assert written["plan"]["seeds"] == 2
     files = {
         path.stem: json.loads(path.read_text()) for path in (folder / "records").glob("*.json")
     }
-    assert results["records"] == files
-    assert len(results["experiments"]) == 3
+    assert written["records"] == files
+    assert len(written["experiments"]) == 3
+    sections = json.loads(json.dumps(asdict(findings)))
+    assert sections == {name: written[name] for name in sections}
 
 
-def test_learning_rates_that_diverge_lose(finished: tuple[Path, dict[str, Any]]) -> None:
-    """A rate of 1e30 is recorded as diverged, and never chosen."""
-    _, results = finished
-    for row in results["batches"] + results["momenta"]:
-        assert row["losses"]["1e+30"] is None
-        assert row["rate"] == 0.001
-    assert {p["misfit"] for p in results["subset"]["grid"] if p["rate"] > 1} == {None}
-    assert results["subset"]["joint"]["rate"] == 0.005
+def test_learning_rates_that_diverge_lose(reproduced: tuple[Path, Findings]) -> None:
+    """A rate of 1e30 is recorded as diverged and never chosen."""
+    _, findings = reproduced
+    searches = [row.rates for row in findings.batch_sizes]
+    searches += [row.rates for row in findings.momenta.rows]
+    for search in searches:
+        assert search.losses[1e30] is None
+        assert search.best == 0.001
+    subset = findings.explanations.subset
+    assert {trial.misfit for trial in subset.grid if trial.rate > 1} == {None}
+    assert {fit.rate for fit in subset.joint} == {0.005}
 
 
 def test_finished_reproduction_does_nothing(
-    finished: tuple[Path, dict[str, Any]], digits: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+    reproduced: tuple[Path, Findings], few: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second run finds every unit, gives equal results, and counts as many as the bar has."""
-    folder, results = finished
+    """A second run finds every unit and gives equal findings, and the bar counts all its units."""
+    folder, findings = reproduced
     monkeypatch.setattr(purenet, "epochs", undone)
     calls: list[None] = []
-    again = work.Work(folder / "records", *digits, lambda: calls.append(None))
-    plan = replace(TINY, dtype="float64")
-    found = json.loads(json.dumps(command.compute(again, plan)))
-    assert found == {name: value for name, value in results.items() if name != "command"}
-    assert len(calls) == command.units(plan)
+    again = work.Work(folder / "records", *few, lambda: calls.append(None))
+    assert compute(again, TINY, 200) == findings
+    assert len(calls) == count_units(TINY, 200)
 
 
 def test_seeds_are_those_asked_for(
-    finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    reproduced: tuple[Path, Findings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`--seeds 1` is one seed of everything, and the first of more."""
-    folder, results = finished
-    monkeypatch.setattr(figures, "draw", lambda *_: {})
-    monkeypatch.setattr(page, "render", lambda *_: "")
+    """With `--seeds 1` everything runs with one seed, the first of more."""
+    folder, findings = reproduced
+    written: dict[Path, bytes] = {}
+    monkeypatch.setattr(figures, "draw_figures", lambda *_: {})
+    monkeypatch.setattr(page, "render", lambda *_, **__: "")
     monkeypatch.setattr(purenet, "epochs", undone)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "purenet.files.checkpoints.write", lambda path, text: written.update({path: text})
-        )
-        written: dict[Path, bytes] = {}
-        reproduce(folder, seeds=1)
+    monkeypatch.setattr(
+        "purenet.files.writing.write", lambda path, text: written.update({path: text})
+    )
+    reproduce(folder, seeds=1)
     found = json.loads(written[folder / "results.json"])
-    assert [len(e["runs"]) for e in found["experiments"]] == [1, 1, 1]
-    assert found["experiments"][0]["runs"][0] == results["experiments"][0]["runs"][0]
+    runs = [e["repeats"]["runs"] for e in found["experiments"]]
+    assert [len(of_experiment) for of_experiment in runs] == [1, 1, 1]
+    assert runs[0][0] == asdict(findings.experiments[0].repeats.runs[0])
     assert "--seeds 1" in found["command"]
 
 
 def test_loss_that_overflows_on_the_test_images_is_divergence(
-    tmp_path: Path, digits: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, few: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Parameters may be finite and their logits not: the run ends there, and says so."""
-    monkeypatch.setattr(purenet, "evaluate", lambda *_: purenet.Evaluation(math.nan, 0.1))
-    keep = work.Work(tmp_path, *digits, nothing)
-    run = keep(runs.training, config=settings(EXPERIMENTS[1].config), dtype="float64")
-    assert (run["diverged"], run["tests"], len(run["losses"])) == (1, [], 1)
+    """A run ends where its parameters are finite and its logits are not, and says so."""
+    monkeypatch.setattr(purenet, "evaluate", lambda *_, **__: purenet.Evaluation(math.nan, 0.1))
+    keep = work.Work(tmp_path, *few, nothing)
+    run = keep(train_and_test, cfg=EXPERIMENTS[1].config, dtype="float64")
+    assert (run.diverged, run.tests, len(run.losses)) == (1, [], 1)
+
+
+def test_trajectory_whose_loss_overflows_ends_there(
+    tmp_path: Path, few: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trajectory ends, without a loss, at parameters that are finite and logits that are not."""
+    monkeypatch.setattr(purenet, "evaluate", lambda *_, **__: purenet.Evaluation(math.nan, 0.1))
+    keep = work.Work(tmp_path, *few, nothing)
+    (point,) = keep(
+        questions.train_in_parts, cfg=questions.SHUFFLED, dtype="float64", stops=[128, 256]
+    ).points
+    assert (point.updates, point.loss, point.accuracy) == (1, None, None)
 
 
 class Page(HTMLParser):
@@ -339,14 +368,14 @@ class Page(HTMLParser):
             self.text += data
 
 
-def test_page_is_whole_and_loads_nothing(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_page_is_whole_and_loads_nothing(reproduced: tuple[Path, Findings]) -> None:
     """Every element closes, every image is inlined, and nothing refers to elsewhere."""
-    source = (finished[0] / "index.html").read_text()
+    source = (reproduced[0] / "index.html").read_text()
     parsed = Page()
     parsed.feed(source)
     parsed.close()
     assert parsed.open == []
-    assert len(parsed.references) == len(list(finished[0].glob("*.png"))) > 20
+    assert len(parsed.references) == len(list(reproduced[0].glob("*.png"))) > 20
     for tag, reference in parsed.references:
         assert tag == "img"
         assert reference.startswith("data:image/png;base64,")
@@ -355,10 +384,10 @@ def test_page_is_whole_and_loads_nothing(finished: tuple[Path, dict[str, Any]]) 
     assert "nan" not in parsed.text.split()
 
 
-def test_page_has_its_sections(finished: tuple[Path, dict[str, Any]]) -> None:
-    """A short paper: from the abstract to how it was made; the quick form says so."""
+def test_page_has_its_sections(reproduced: tuple[Path, Findings]) -> None:
+    """The page has all sections of a short paper, and the quick form says what it is."""
     parsed = Page()
-    parsed.feed((finished[0] / "index.html").read_text())
+    parsed.feed((reproduced[0] / "index.html").read_text())
     assert parsed.ids == [
         *("abstract", "network", "experiments", "ambiguities", "learned", "explanations"),
         *("batches", "momentum", "not-reproduced", "made"),
@@ -368,55 +397,62 @@ def test_page_has_its_sections(finished: tuple[Path, dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "accuracy", "spread", "sentence"),
+    ("loss", "accuracy", "std", "sentence"),
     [
-        (0.5, 0.5, 0.01, "Momentum did not help:"),
-        (0.1, 0.5, 0.01, "Momentum helped in training loss, not in test accuracy:"),
-        (0.5, 0.9, 0.01, "Momentum helped in test accuracy, not in training loss:"),
-        (0.1, 0.9, 0.01, "Momentum helped:"),
-        (0.1, 0.1, 0.01, "Momentum helped in one respect and hurt in the other:"),
-        (0.9, 0.5, 0.01, "Momentum did not help:"),
-        (0.1, 0.9, 0.9, "Momentum did not help:"),
-        (0.1, 0.9, None, "One seed cannot tell:"),
+        (0.5, 0.5, 0.01, "Momentum did not help."),
+        (0.1, 0.5, 0.01, "Momentum helped in training loss, not in test accuracy."),
+        (0.5, 0.9, 0.01, "Momentum helped in test accuracy, not in training loss."),
+        (0.1, 0.9, 0.01, "Momentum helped."),
+        (0.1, 0.1, 0.01, "Momentum helped in one respect and hurt in the other."),
+        (0.9, 0.5, 0.01, "Momentum did not help."),
+        (0.1, 0.9, 0.9, "Momentum did not help."),
+        (0.1, 0.9, None, "One seed cannot tell."),
     ],
 )
 def test_page_says_what_the_numbers_say(
-    finished: tuple[Path, dict[str, Any]],
+    reproduced: tuple[Path, Findings],
     loss: float,
     accuracy: float,
-    spread: float | None,
+    std: float | None,
     sentence: str,
 ) -> None:
-    """The sentence about momentum follows the figures of its table."""
-    folder, results = finished
-    without, best = ({**row} for row in results["momenta"])
-    for row, numbers in ((without, (0.5, 0.5)), (best, (loss, accuracy))):
-        for name, mean in zip(("last_loss", "test_accuracy"), numbers, strict=True):
-            row[name] = {"mean": mean, "spread": spread}
+    """The sentence about momentum follows the numbers of its table."""
+    folder, findings = reproduced
+    rows = [
+        replace(
+            row,
+            repeats=replace(row.repeats, last_loss=MeanStd(a, std), test_accuracy=MeanStd(b, std)),
+        )
+        for row, (a, b) in zip(findings.momenta.rows, ((0.5, 0.5), (loss, accuracy)), strict=True)
+    ]
     pictures = {path.stem: path.name for path in folder.glob("*.png")}
+    html = page.render(
+        replace(findings, momenta=questions.compare_momenta(rows)),
+        pictures,
+        folder,
+        environment=work.environment(),
+        command="",
+    )
     parsed = Page()
-    parsed.feed(page.render({**results, "momenta": [without, best]}, pictures, folder))
+    parsed.feed(html)
     assert sentence in " ".join(parsed.text.split())
 
 
-def test_losses_as_printed_are_said_to_reproduce(finished: tuple[Path, dict[str, Any]]) -> None:
-    """If the losses were the printed ones, the page would say so, in all three experiments."""
-    _, results = finished
-    experiments = [{**e} for e in results["experiments"]]
-    for e in experiments:
-        printed = e["printed"]["losses"]
-        e["typical"] = [printed.get(str(k), 1.0) for k in range(e["epochs"])]
-    found = page.findings({**results, "experiments": experiments})["experiments"]
-    assert [e["agrees"] for e in found] == [True, True, True]
-    real = page.findings(results)["experiments"]
-    assert [e["agrees"] for e in real][:2] == [False, False]
+def test_losses_as_printed_are_said_to_reproduce(reproduced: tuple[Path, Findings]) -> None:
+    """If the losses are the printed ones, none is off in any of the three experiments."""
+    _, findings = reproduced
+    for e in findings.experiments:
+        losses = [e.report.losses.get(k, 1.0) for k in range(e.epochs)]
+        runs = [replace(run, losses=losses) for run in e.repeats.runs]
+        assert compare_with_report(e.report, e.epochs, summarise(runs), e.race).off == []
+    assert [bool(e.off) for e in findings.experiments][:2] == [True, True]
 
 
 @pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])
 def test_missing_libraries_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    """Without Matplotlib or Jinja2 nothing is run, and the error says what to install."""
+    """Without Matplotlib or Jinja2 nothing runs, and the error says what to install."""
     monkeypatch.setattr(
         command,
         "find_spec",
@@ -428,7 +464,7 @@ def test_missing_libraries_are_named(
 
 
 def test_number_of_seeds_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
-    """No seeds, no reproduction: the command line says so."""
+    """The command line refuses `--seeds 0`."""
     assert commands.main(["reproduce", "--seeds", "0", "--output", "none"]) == 2
     assert capsys.readouterr().err == "purenet: --seeds must be at least 1, got 0\n"
 
