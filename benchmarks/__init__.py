@@ -1,1 +1,1 @@
-"""Benchmarks: ``python -m benchmarks`` runs them all and writes a table and a figure."""
+"""Benchmarks. ``python -m benchmarks`` runs them all and writes tables and a figure."""

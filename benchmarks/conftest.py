@@ -1,9 +1,9 @@
-"""What is recorded of the machine, and how long the benchmarks run."""
+"""Record versions and thread pools with each result, and add the option ``--quick``."""
 
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import numpy as np  # noqa: F401  # so that its threads are seen
+import numpy as np  # noqa: F401  # loads its BLAS, whose thread pool is recorded
 import pytest
 from threadpoolctl import threadpool_info
 

@@ -1,25 +1,25 @@
-"""The figure of what the sections have measured."""
+"""Figure of what the sections have measured."""
 
 from pathlib import Path
-from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.report import CONTESTS, NAMES, Results, contest_of, exponent, families
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draw what there is."""
+    """Draw the sections that have results."""
     with rc_context({"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}):
         fig = Figure(figsize=(10, 7), layout="constrained")
-        axes: Any = fig.subplots(2, 2)
+        axes = fig.subplots(2, 2)
         for panel, ax in zip((_bars, _costs, _accuracies, _sizes), axes.flat, strict=True):
             panel(results, ax)
         fig.savefig(path, dpi=150)
 
 
-def _bars(results: Results, ax: Any) -> None:
+def _bars(results: Results, ax: Axes) -> None:
     y = {name: i for i, name in enumerate(reversed(NAMES))}
     for key, size, shift in (("mini-batch", 128, 0.2), ("full-batch", None, -0.2)):
         ratios = {name: figures["ratio"] for name, figures in contest_of(results, key).items()}
@@ -35,20 +35,19 @@ def _bars(results: Results, ax: Any) -> None:
     _legend(ax)
 
 
-def _costs(results: Results, ax: Any) -> None:
+def _costs(results: Results, ax: Axes) -> None:
     for dtype, style in (("float32", "o-"), ("float64", "s--")):
         cases = [c for c in results.get("step", []) if c.get("examples") and c["dtype"] == dtype]
         x = [c["batch_size"] or c["examples"] for c in cases]
         if cases:
-            each = [c["seconds"] / c["updates"] * 1e6 for c in cases]
-            ax.loglog(x, each, style, color="C0", label=f"an update, {dtype}")
-            each = [c["seconds"] / c["examples"] * 1e6 for c in cases]
-            ax.loglog(x, each, style, color="C1", label=f"a sample, {dtype}")
+            for unit, color in (("update", "C0"), ("example", "C1")):
+                cost = [c["seconds"] / c[f"{unit}s"] * 1e6 for c in cases]
+                ax.loglog(x, cost, style, color=color, label=f"per {unit}, {dtype}")
     ax.set(title="Cost by batch size", xlabel="batch size", ylabel="µs")
     _legend(ax)
 
 
-def _accuracies(results: Results, ax: Any) -> None:
+def _accuracies(results: Results, ax: Axes) -> None:
     for goal, marker in (("90%", "o"), ("97%", "s"), ("98%", "^")):
         points = [
             (c["batch_size"] or 60_000, c["reached"][goal][1])
@@ -57,11 +56,11 @@ def _accuracies(results: Results, ax: Any) -> None:
         ]
         if points:
             ax.loglog(*zip(*points, strict=True), marker=marker, label=goal)
-    ax.set(title="Seconds of training to a test accuracy", xlabel="batch size", ylabel="s")
+    ax.set(title="Training time to a test accuracy", xlabel="batch size", ylabel="s")
     _legend(ax)
 
 
-def _sizes(results: Results, ax: Any) -> None:
+def _sizes(results: Results, ax: Axes) -> None:
     for kind, label in (("width", "wider"), ("depth", "deeper, width 256")):
         if kind in (growing := families(results)):
             _, seconds, parameters = growing[kind]
@@ -71,6 +70,6 @@ def _sizes(results: Results, ax: Any) -> None:
     _legend(ax)
 
 
-def _legend(ax: Any) -> None:
+def _legend(ax: Axes) -> None:
     if ax.has_data():
         ax.legend(frameon=False)

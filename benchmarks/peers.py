@@ -1,9 +1,9 @@
-"""Training by other libraries, each as its own experts would set it up.
+"""Contestants of other libraries, each set up as an expert in that library would do it.
 
-What is common: the parameters that training starts from, the order, batches, the last and smaller
-one included, and the step, with hyperparameters translated as `docs/conventions.md` says. What is
-each one's own: how the data are kept, whichever was faster here. Libraries are imported by the
-contestant that needs them, since each runs in a process of its own.
+All start from the same parameters and take the same batches in the same order, including the
+smaller last batch. All take the same step; `docs/conventions.md` translates the hyperparameters.
+Each contestant keeps the data as 8-bit pixels or as floats, whichever was faster here. It imports
+its library itself, because each contestant runs in a process of its own.
 """
 
 from typing import Any
@@ -23,7 +23,10 @@ LIBRARIES = {
 
 
 def torch_eager(task: Task) -> Contestant:
-    """PyTorch, eager, on floats: modules, fused SGD, two groups so that biases do not decay."""
+    """Train with PyTorch, eager, on floats: modules and fused SGD.
+
+    Weights and biases are separate parameter groups, because biases have no penalty.
+    """
     import torch  # noqa: PLC0415
 
     x, y = map(torch.from_numpy, task.floats())
@@ -65,7 +68,7 @@ def torch_eager(task: Task) -> Contestant:
 
 
 def torch_compile(task: Task) -> Contestant:
-    """PyTorch, the whole step compiled, on floats: loading, gradient and update."""
+    """Train with PyTorch, on floats. Loading, gradient and update are one compiled step."""
     import torch  # noqa: PLC0415
 
     data = [torch.from_numpy(array) for array in task.floats()]
@@ -103,7 +106,10 @@ def torch_compile(task: Task) -> Contestant:
 
 
 def jax_step(task: Task) -> Contestant:
-    """JAX, a jitted step per batch, buffers donated, on 8-bit pixels; on floats if full batch."""
+    """Train with JAX: one call of a jitted step per batch, buffers donated.
+
+    Data are 8-bit pixels, or floats for full batch.
+    """
     jax, step, state, data = _jax(task)
     step = jax.jit(step, donate_argnums=0)
 
@@ -119,14 +125,17 @@ def jax_step(task: Task) -> Contestant:
 
 
 def jax_scan(task: Task) -> Contestant:
-    """JAX, one jitted scan over an epoch's whole batches, unrolled by four, buffers donated."""
+    """Train with JAX: one jitted scan over the batches, unrolled by four, buffers donated.
+
+    A smaller last batch takes a jitted step of its own. Data are as for `jax_step`.
+    """
     jax, step, state, data = _jax(task)
     size = task.batch_size or task.n
 
-    def whole_batches(carry: Any, rows: Any, x: Any, y: Any) -> Any:
+    def train_whole_batches(carry: Any, rows: Any, x: Any, y: Any) -> Any:
         return jax.lax.scan(lambda c, batch: step(c, batch, x, y), carry, rows, unroll=4)
 
-    scan, last = jax.jit(whole_batches, donate_argnums=0), jax.jit(step, donate_argnums=0)
+    scan, last = jax.jit(train_whole_batches, donate_argnums=0), jax.jit(step, donate_argnums=0)
 
     def epoch(rows: Any) -> float:
         rows, whole = np.asarray(rows), task.n // size * size
@@ -141,7 +150,7 @@ def jax_scan(task: Task) -> Contestant:
 
 
 def _jax(task: Task) -> Any:
-    """Return JAX, a step, its state in a list and the data."""
+    """Return the module jax, a step, a list that holds its state, and the data."""
     import jax  # noqa: PLC0415
     import jax.numpy as jnp  # noqa: PLC0415
 
@@ -173,7 +182,7 @@ def _jax(task: Task) -> Any:
 
 
 def sklearn_mlp(task: Task) -> Contestant:
-    """scikit-learn's MLPClassifier, on floats: one epoch is one `partial_fit` on all of them."""
+    """Train scikit-learn's MLPClassifier, on floats. An epoch is one `partial_fit` on all data."""
     import sklearn  # noqa: PLC0415
     from sklearn.neural_network import MLPClassifier  # noqa: PLC0415
 
@@ -182,7 +191,7 @@ def sklearn_mlp(task: Task) -> Contestant:
     order: dict[str, Any] = {}
 
     class Order(np.random.RandomState):
-        """Shuffles to the order that all others take."""
+        """Shuffle into the order that all contestants take."""
 
         def shuffle(self, x: Any) -> None:
             x[:] = order["rows"]
@@ -200,10 +209,10 @@ def sklearn_mlp(task: Task) -> Contestant:
         random_state=Order(0),
     )
     order["rows"] = np.arange(size)
-    mlp.partial_fit(x[:size], y[:size], classes=range(task.sizes[-1]))  # makes its arrays
+    mlp.partial_fit(x[:size], y[:size], classes=range(task.sizes[-1]))  # allocates the arrays
     for k, p in task.params().items():
         {"W": mlp.coefs_, "b": mlp.intercepts_}[k[0]][int(k[1:]) - 1][...] = p
-    for v in mlp._optimizer.velocities:  # the one thing that is not public
+    for v in mlp._optimizer.velocities:  # the only use of a private attribute
         v[...] = 0
 
     def epoch(rows: Any) -> float:

@@ -1,4 +1,4 @@
-"""The table of what the sections have measured."""
+"""Tables of what the sections have measured."""
 
 import json
 import shutil
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 NAMES = {
     "products": "matrix products alone",
@@ -27,20 +28,31 @@ CONTESTS = {
     "by-hand": "100 steps, no shuffling",
 }
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
-Results = dict[str, list[dict[str, Any]]]  # of each section its cases
+Results = dict[str, list[dict[str, Any]]]  # the cases of each section
 
 
 def write(machine: Mapping[str, Any], results: Results, output: Path) -> None:
-    """Write table.md and results.json of the sections there are."""
-    parts = [part(results) for part in (peers, floor, busy, batch_sizes, scaling, memory, start)]
-    text = "\n".join([*filter(None, parts), conditions(machine)])
+    """Write table.md and results.json for the sections that have results."""
+    tables = [
+        make(results)
+        for make in (
+            _peers_table,
+            _floor_table,
+            _busy_table,
+            _batch_size_table,
+            _scaling_table,
+            _memory_table,
+            _start_table,
+        )
+    ]
+    text = "\n".join([*filter(None, tables), _conditions(machine)])
     (output / "table.md").write_text(text, encoding="utf-8")
-    both = {"machine": machine, "sections": results}
-    (output / "results.json").write_text(json.dumps(both, indent=1), encoding="utf-8")
+    content = {"machine": machine, "sections": results}
+    (output / "results.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def publish(output: Path, docs: Path) -> None:
-    """Put the table between the marks in docs/performance.md, and the figure beside it."""
+    """Put the tables between the marks in docs/performance.md, and copy the figure to docs."""
     page = docs / "performance.md"
     before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     after = rest.split(END)[1]
@@ -51,16 +63,15 @@ def publish(output: Path, docs: Path) -> None:
 
 
 def load(output: Path) -> tuple[dict[str, Any], Results]:
-    """Return what pytest-benchmark has kept of the machine, and of each section."""
+    """Return what pytest-benchmark recorded of the machine and of each section."""
     machine: dict[str, Any] = {}
     results: Results = {}
     for path in sorted(output.glob("*.json")):
         if path.name != "results.json":
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            machine = {
-                key: kept["machine_info"][key] for key in ("python_version", "versions", "pools")
-            }
-            machine |= {key: kept["machine_info"]["cpu"][key] for key in ("brand_raw", "count")}
+            recorded = json.loads(path.read_text(encoding="utf-8"))
+            info = recorded["machine_info"]
+            machine = {key: info[key] for key in ("python_version", "versions", "pools")}
+            machine |= {key: info["cpu"][key] for key in ("brand_raw", "count")}
             results[path.stem] = [
                 {
                     "test": case["name"].split("[")[0],
@@ -70,20 +81,20 @@ def load(output: Path) -> tuple[dict[str, Any], Results]:
                     "rounds": case["stats"]["rounds"],
                     **case["extra_info"],
                 }
-                for case in kept["benchmarks"]
+                for case in recorded["benchmarks"]
             ]
     return machine, results
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a Markdown table, numbers on the right."""
+    """Return a Markdown table. Columns after the first are aligned to the right."""
     header = list(header)
     lines = [header, ["---", *["--:"] * (len(header) - 1)], *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def peers(results: Results) -> str:
-    """Seconds of each contestant, and its ratio to purenet.train."""
+def _peers_table(results: Results) -> str:
+    """Return the seconds of each contestant and their ratio to those of purenet.train."""
     contests = {key: results[key][0]["contestants"] for key in CONTESTS if key in results}
     present = [name for name in NAMES if any(name in contest for contest in contests.values())]
 
@@ -94,26 +105,26 @@ def peers(results: Results) -> str:
         return f"{figures['seconds']:.3f} s, {figures['ratio']:.2f}{spread} ×"
 
     rows = [[NAMES[n], *(cell(contest.get(n)) for contest in contests.values())] for n in present]
-    return table(["peers", *(CONTESTS[key] for key in contests)], rows) if contests else ""
+    return table(["training by", *(CONTESTS[key] for key in contests)], rows) if contests else ""
 
 
-def floor(results: Results) -> str:
-    """Engine, its products and the machine's best product, as seconds and rates."""
+def _floor_table(results: Results) -> str:
+    """Return seconds and GFLOP/s of the engine, of its matrix products and of one large product."""
     rows = []
     for case in results.get("floor", []):
-        of = case["contestants"]
-        engine, spread = of["engine"]["ratio"], of["engine"]["ratio IQR"] / 2
+        figures = case["contestants"]
+        ratio, spread = figures["engine"]["ratio"], figures["engine"]["ratio IQR"] / 2
         rows.append(
             [
                 f"{case['batch_size'] or 'full'}, {case['dtype']}, {_threads(case['threads'])}",
-                f"{of['products']['seconds']:.3f} s",
-                f"{of['engine']['seconds']:.3f} s",
-                f"{engine:.2f} ± {spread:.2f} ×",
-                *(f"{of[name]['GFLOP/s']:.0f}" for name in ("engine", "products", "gemm")),
+                f"{figures['products']['seconds']:.3f} s",
+                f"{figures['engine']['seconds']:.3f} s",
+                f"{ratio:.2f} ± {spread:.2f} ×",
+                *(f"{figures[name]['GFLOP/s']:.0f}" for name in ("engine", "products", "gemm")),
             ]
         )
     header = ["batch", "products alone", "purenet.train", "ratio"]
-    header += ["GFLOP/s", "of products", "of a 4096³ product"]
+    header += ["GFLOP/s of purenet.train", "of the products", "of a 4096³ product"]
     return table(header, rows) if rows else ""
 
 
@@ -121,8 +132,8 @@ def _threads(count: int) -> str:
     return "1 thread" if count == 1 else f"{count} threads"
 
 
-def batch_sizes(results: Results) -> str:
-    """Costs and times to accuracies of each batch size."""
+def _batch_size_table(results: Results) -> str:
+    """Return, for each batch size, the cost of a step and the time to each test accuracy."""
     cases = {(c["test"], c["batch_size"], c["dtype"]): c for c in results.get("step", [])}
     training = {c["batch_size"]: c for c in results.get("accuracy", [])}
     rows = []
@@ -143,37 +154,39 @@ def batch_sizes(results: Results) -> str:
             for goal in ("90%", "97%", "98%"):
                 if goal in run["reached"]:
                     epochs, seconds = run["reached"][goal]
-                    row.append(f"{epochs:.1f}: {seconds:.2f} s")
+                    row.append(f"{epochs:.1f} epochs, {seconds:.2f} s")
                 else:
-                    row.append(f"not in {run['epochs']:.1f}: {run['seconds']:.0f} s")
+                    row.append(f"not in {run['epochs']:.1f} epochs, {run['seconds']:.0f} s")
         else:
             row += [""] * 4
         rows.append(row)
-    header = ["batch", "ms a step, float32", "µs a sample", "ms a step, float64", "µs a sample"]
-    header += ["η", "epochs: time to 90 %", "to 97 %", "to 98 %"]
+    header = ["batch"]
+    for dtype in ("float32", "float64"):
+        header += [f"ms per step, {dtype}", "µs per example"]
+    header += ["learning rate", "training to 90 % test accuracy", "to 97 %", "to 98 %"]
     return table(header, rows) if rows else ""
 
 
-def families(results: Results) -> dict[str, Any]:
-    """Return of what grows: its values, seconds and parameters."""
-    points: dict[str, list[Any]] = {}
+def families(results: Results) -> dict[str, NDArray[Any]]:
+    """Return, for each quantity that grows, its values, the seconds and the parameters."""
+    points: dict[str, list[tuple[int, float, int]]] = {}
     for case in results.get("scaling", []):
         kind, value = case["case"].split()
         points.setdefault(kind, []).append((int(value), case["seconds"], case["parameters"]))
     return {kind: np.array(rows, float).T for kind, rows in points.items()}
 
 
-def exponent(x: Any, y: Any) -> float:
-    """Fit y ∝ x^k by least squares in logarithms, and return k."""
+def exponent(x: ArrayLike, y: ArrayLike) -> float:
+    """Fit y ∝ x^k by least squares on the logarithms, and return k."""
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
-def scaling(results: Results) -> str:
-    """Exponents of cost against what grows."""
+def _scaling_table(results: Results) -> str:
+    """Return how the cost grows with each quantity, and the fitted exponent."""
     growing = families(results)
     if "width" in growing:
         _, seconds, parameters = growing["width"]
-        growing["parameters, by width"] = parameters, seconds, parameters
+        growing["parameters, by width"] = np.array([parameters, seconds, parameters])
     rows = [
         [
             kind,
@@ -186,24 +199,24 @@ def scaling(results: Results) -> str:
     return table(["what grows", "from, to", "cost", "fitted exponent"], rows) if rows else ""
 
 
-def memory(results: Results) -> str:
-    """Bytes a step allocates, and memory of a process that trains on a large file."""
+def _memory_table(results: Results) -> str:
+    """Return what a step allocates, and the memory of whole processes."""
     rows = []
     for case in results.get("memory", []):
         if "peak bytes" in case and "order" not in case:
-            what = f"a step, batch {case['batch_size'] or 'full'}, {case['dtype']}, after warm-up"
-            rows.append([what, f"{case['peak bytes']:,} bytes at most"])
+            what = f"a step after warm-up, batch {case['batch_size'] or 'full'}, {case['dtype']}"
+            rows.append([what, f"{case['peak bytes']:,} bytes at the peak"])
         elif "order" in case:
-            what = f"training on {case['GB']:.0f} GB of pixels in a file, rows {case['order']}"
+            what = f"training on {case['GB']:.0f} GB of pixels in a file, {case['order']} order"
             rows.append([what, f"{case['anonymous bytes'] / 1e6:.0f} MB anonymous"])
     for name, figures in contest_of(results, "mini-batch").items():
         if name in NAMES:
             rows.append([f"{NAMES[name]}, MNIST", f"{figures['peak bytes'] / 1e6:.0f} MB peak"])
-    return table(["memory", "of the process"], rows) if rows else ""
+    return table(["what", "memory"], rows) if rows else ""
 
 
-def busy(results: Results) -> str:
-    """Seconds of an epoch beside a busy process, for the threads that BLAS was set to."""
+def _busy_table(results: Results) -> str:
+    """Return the seconds of an epoch beside a busy process, for each number of BLAS threads."""
     rows = [
         [NAMES[case["name"]], *(f"{f['seconds']:.2f} s" for f in case["contestants"].values())]
         for case in results.get("busy", [])
@@ -211,25 +224,26 @@ def busy(results: Results) -> str:
     if not rows:
         return ""
     threads = results["busy"][0]["contestants"]
-    return table(["an epoch beside a busy process", *(f"{t} threads" for t in threads)], rows)
+    return table(["an epoch beside a busy process", *(_threads(int(t)) for t in threads)], rows)
 
 
-def start(results: Results) -> str:
-    """Seconds from the start of the process to accuracies."""
+def _start_table(results: Results) -> str:
+    """Return the seconds from the start of a process to each test accuracy."""
     rows = [
         [f"`purenet train` to {goal} test accuracy", f"{seconds:.1f} s"]
         for case in results.get("start", [])
         for goal, seconds in case["to"].items()
     ]
-    return table(["from process start", "median of seeds"], rows) if rows else ""
+    return table(["from the start of the process", "median over seeds"], rows) if rows else ""
 
 
 def contest_of(results: Results, key: str) -> dict[str, dict[str, Any]]:
+    """Return the figures of each contestant in a section, or nothing if it has not been run."""
     return results[key][0]["contestants"] if key in results else {}
 
 
-def conditions(machine: Mapping[str, Any]) -> str:
-    """Say where it was measured."""
+def _conditions(machine: Mapping[str, Any]) -> str:
+    """Say how and on which machine the figures were measured."""
     if not machine:
         return ""
     versions = {"Python": machine["python_version"], **machine["versions"]}
@@ -240,5 +254,8 @@ def conditions(machine: Mapping[str, Any]) -> str:
         parts.append(
             f"{pool['internal_api']} {pool['version']} ({pool['architecture']}, {threads})"
         )
-    spread = "Medians of rounds that take turns; ratios are medians of each round's, ± half their"
-    return f"{spread} interquartile range. {'; '.join(parts)}.\n"
+    method = (
+        "Contestants take turns. Times are medians over the rounds. Ratios are medians of the "
+        "ratios within each round, ± half their interquartile range."
+    )
+    return f"{method} {'; '.join(parts)}.\n"

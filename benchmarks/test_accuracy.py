@@ -1,4 +1,4 @@
-"""How soon test accuracy is reached: per batch size, and from the start of ``purenet train``."""
+"""Time to a test accuracy: for each batch size, and from the start of ``purenet train``."""
 
 import json
 import subprocess
@@ -18,18 +18,18 @@ from purenet.engines.workers import WorkersEngine
 from purenet.files import datasets
 
 GOALS = (0.90, 0.97, 0.98)
-# Of 0.1 · 2^k, the rates that are soonest at the highest goal: `python -m benchmarks rates`.
+# Among 0.1 · 2^k, the rates that reach the highest goal soonest: `python -m benchmarks rates`.
 RATES = {1: 0.00625, 8: 0.05, 32: 0.1, 128: 0.4, 512: 1.6, 2048: 1.6, 8192: 3.2, None: 3.2}
 
 
 def run_to_goals(
     batch_size: int | None, learning_rate: float, limit: float
 ) -> tuple[dict[float, tuple[float, float]], float, float]:
-    """Train until all goals are met, or for `limit` seconds.
+    """Train until all goals are reached, or for `limit` seconds.
 
-    Return epochs and seconds of training to each goal, and epochs and seconds in all. Test accuracy
-    is looked at ten times in each of the first three epochs and once in later ones, and the time
-    this takes is not counted.
+    Return the epochs and the seconds of training to each goal, and their totals. The test accuracy
+    is computed ten times in each of the first three epochs and once in each later epoch. The time
+    for this is not counted.
     """
     (x, y), test = datasets.mnist()
     n, size = len(x), batch_size or len(x)
@@ -39,8 +39,8 @@ def run_to_goals(
     reached: dict[float, tuple[float, float]] = {}
     examples, seconds = 0, 0.0
     for epoch in count():
-        between_looks = n // 10 if epoch < 3 else n
-        for part in cut(Task().rows(epoch), -(-between_looks // size) * size):
+        between_tests = n // 10 if epoch < 3 else n
+        for part in cut(Task().rows(epoch), -(-between_tests // size) * size):
             start = perf_counter()
             engine.run(part)
             seconds += perf_counter() - start
@@ -56,7 +56,7 @@ def run_to_goals(
 
 @pytest.mark.parametrize("batch_size", RATES)
 def test_batch_size(benchmark: BenchmarkFixture, batch_size: int | None, *, quick: bool) -> None:
-    """Train once with a rate that suits the batch size."""
+    """Train once with the learning rate that suits the batch size."""
     limit = 3 if quick else 15
     reached, epochs, seconds = benchmark.pedantic(  # type: ignore[no-untyped-call]
         run_to_goals, (batch_size, RATES[batch_size], limit)
@@ -73,7 +73,7 @@ def test_batch_size(benchmark: BenchmarkFixture, batch_size: int | None, *, quic
 
 @pytest.mark.parametrize("batch_size", RATES)
 def test_rates(benchmark: BenchmarkFixture, batch_size: int | None) -> None:
-    """Try the rate of `RATES` and its neighbours in the grid."""
+    """Train with the learning rate in `RATES`, with half of it and with twice as much."""
     rates = [RATES[batch_size] * factor for factor in (0.5, 1, 2)]
 
     def run() -> dict[str, object]:
@@ -83,7 +83,7 @@ def test_rates(benchmark: BenchmarkFixture, batch_size: int | None) -> None:
 
 
 def test_process(benchmark: BenchmarkFixture, tmp_path: Path, *, quick: bool) -> None:
-    """Time `purenet train` from the start of its process to the line of the epoch that does."""
+    """Time `purenet train` from the start of its process to the line that reaches each goal."""
     runs: list[dict[float, float]] = []
 
     def run() -> None:

@@ -9,7 +9,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.contestants import Task
-from benchmarks.workers import Worker, compare
+from benchmarks.processes import ContestantProcess, compare
 
 THREADS = (1, 2, 4, 8, 16)
 
@@ -30,6 +30,8 @@ def test_epoch_beside_a_busy_process(
 ) -> None:
     """Ratios are to one thread. BLAS is asked for as many threads as the key says."""
     with ExitStack() as stack:
-        workers = {str(t): stack.enter_context(Worker(name, Task(), t)) for t in THREADS}
+        processes = {
+            str(t): stack.enter_context(ContestantProcess(name, Task(), t)) for t in THREADS
+        }
         stack.enter_context(busy_process())
-        compare(benchmark, workers, rounds=3 if quick else 9)
+        compare(benchmark, processes, rounds=3 if quick else 9)

@@ -1,4 +1,4 @@
-"""How far an epoch is from its matrix products alone, the floor, and from the machine's best."""
+"""An epoch against its matrix products alone, and these against one large product."""
 
 from contextlib import ExitStack
 from itertools import pairwise
@@ -7,7 +7,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.contestants import Task
-from benchmarks.workers import CORES, Worker, compare
+from benchmarks.processes import CORES, ContestantProcess, compare
 
 
 @pytest.mark.parametrize(
@@ -26,9 +26,11 @@ def test_floor(
     task = Task(batch_size=batch_size, dtype=dtype, shuffle=batch_size is not None)
     names = ["products", "engine", "gemm"]
     with ExitStack() as stack:
-        workers = {name: stack.enter_context(Worker(name, task, threads)) for name in names}
-        figures = compare(benchmark, workers, rounds=2 if quick else 7)
+        processes = {
+            name: stack.enter_context(ContestantProcess(name, task, threads)) for name in names
+        }
+        figures = compare(benchmark, processes, rounds=2 if quick else 7)
     layers = [a * b for a, b in pairwise(task.sizes)]
-    of_products = 2 * task.n * (3 * sum(layers) - layers[0])  # the first has no δ to pass on
+    of_products = 2 * task.n * (3 * sum(layers) - layers[0])  # the first layer passes no δ back
     for name, flops in (("products", of_products), ("engine", of_products), ("gemm", 2 * 4096**3)):
         figures[name]["GFLOP/s"] = flops / figures[name]["seconds"] / 1e9

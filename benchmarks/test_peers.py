@@ -1,4 +1,4 @@
-"""Other libraries on the same network, data, order and step, each in its own process."""
+"""purenet against other libraries: the same network, data, order and step, separate processes."""
 
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -9,7 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.contestants import Task
 from benchmarks.peers import LIBRARIES
-from benchmarks.workers import CORES, Worker, compare
+from benchmarks.processes import CORES, ContestantProcess, compare
 
 PEERS: list[str] = [
     "inplace",
@@ -22,10 +22,12 @@ PEERS: list[str] = [
 def contest(
     benchmark: BenchmarkFixture, names: list[str], task: Task, rounds: int, threads: int = CORES
 ) -> None:
-    """Time purenet's engine beside peers, and hold their losses together."""
+    """Time purenet's engine and its peers, and check that their losses agree."""
     with ExitStack() as stack:
-        workers = {n: stack.enter_context(Worker(n, task, threads)) for n in ["engine", *names]}
-        figures = compare(benchmark, workers, rounds)
+        processes = {
+            n: stack.enter_context(ContestantProcess(n, task, threads)) for n in ["engine", *names]
+        }
+        figures = compare(benchmark, processes, rounds)
     losses = [figure["loss"] for figure in figures.values()]
     # Training in float32 amplifies rounding; test_same_steps is the exact check.
     np.testing.assert_allclose(losses, losses[0], rtol=0.1)
@@ -33,19 +35,20 @@ def contest(
 
 @pytest.mark.parametrize("batch_size", [128, None])
 def test_same_steps(benchmark: BenchmarkFixture, batch_size: int | None) -> None:
-    """In float64 all reach one loss within rounding, which 30 steps amplify less than 1e4 times.
+    """In float64 all contestants reach the same loss up to rounding.
 
-    All batches are whole here, since scikit-learn has another penalty in a smaller one.
+    Thirty steps amplify rounding less than 1e4 times. All batches have the same size here, because
+    the penalty of scikit-learn depends on the size of the batch.
     """
     task = Task(dtype="float64", n=1280, batch_size=batch_size, shuffle=batch_size is not None)
     with ExitStack() as stack:
-        workers = {n: stack.enter_context(Worker(n, task)) for n in ["engine", *PEERS]}
+        processes = {n: stack.enter_context(ContestantProcess(n, task)) for n in ["engine", *PEERS]}
 
         def run() -> dict[str, float]:
-            for worker in workers.values():
+            for process in processes.values():
                 for _ in range(3):
-                    worker.seconds()
-            return {name: worker.ask("result")["loss"] for name, worker in workers.items()}
+                    process.seconds()
+            return {name: process.ask("result")["loss"] for name, process in processes.items()}
 
         losses = benchmark.pedantic(run)  # type: ignore[no-untyped-call]
     benchmark.extra_info["losses"] = losses
@@ -55,22 +58,22 @@ def test_same_steps(benchmark: BenchmarkFixture, batch_size: int | None) -> None
 
 
 def test_mini_batch(benchmark: BenchmarkFixture, *, quick: bool) -> None:
-    """One epoch, batches of 128, float32, all cores."""
+    """Time an epoch: batches of 128, float32, all cores."""
     contest(benchmark, PEERS, Task(), rounds=3 if quick else 9)
 
 
 def test_one_thread(benchmark: BenchmarkFixture, *, quick: bool) -> None:
-    """The same on one core."""
+    """Time an epoch: batches of 128, float32, one core."""
     contest(benchmark, PEERS, Task(), rounds=2 if quick else 5, threads=1)
 
 
 def test_full_batch(benchmark: BenchmarkFixture, *, quick: bool) -> None:
-    """One step on 60,000 examples, as they lie."""
-    names = [name for name in PEERS if name != "jax_scan"]  # there is nothing to scan
+    """Time a step on all 60,000 examples, in their order in memory."""
+    names = [name for name in PEERS if name != "jax_scan"]  # one batch: nothing to scan
     contest(benchmark, names, Task(batch_size=None, shuffle=False), rounds=3 if quick else 9)
 
 
 def test_composed_by_hand(benchmark: BenchmarkFixture, *, quick: bool) -> None:
-    """A hundred steps on batches of 128 that lie in memory as they are taken."""
+    """Time a hundred steps on batches of 128, in their order in memory."""
     names: list[str] = [name for name in ("pure", "torch_eager") if name in PEERS]
     contest(benchmark, names, Task(n=12_800, shuffle=False), rounds=5 if quick else 25)

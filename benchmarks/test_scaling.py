@@ -1,4 +1,4 @@
-"""What a step costs as the network, the batch and the data grow, to 100 million parameters."""
+"""The cost of training as network, batch and data grow, up to 100 million parameters."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from purenet import Config, init, init_velocity
 from purenet.engines.workers import WorkersEngine
 from purenet.files import datasets
 
-# What grows: sizes of the layers, batch size, examples in all.
+# Name: units of the layers, batch size, number of examples.
 CASES = {
     **{f"width {w}": ([784, w, w, 10], 128, 128) for w in (256, 512, 1024, 2048, 4096, 9600)},
     **{f"depth {d}": ([784, *[256] * d, 10], 128, 128) for d in (4, 8, 16, 32, 64)},

@@ -1,6 +1,4 @@
-"""Batch against mini-batch: one step and one epoch of the report's network, per batch size."""
-
-from typing import Any
+"""A step and an epoch of the report's network, for each batch size up to full batch."""
 
 import numpy as np
 import pytest
@@ -21,7 +19,7 @@ def engine(task: Task) -> WorkersEngine:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("batch_size", BATCH_SIZES)
 def test_step(benchmark: BenchmarkFixture, batch_size: int | None, dtype: str) -> None:
-    """Time steps on batches, sixteen at once of small ones, for which threads are started."""
+    """Time steps. Small batches are timed sixteen at a time, because each call starts threads."""
     task = Task(dtype=dtype, batch_size=batch_size)
     steps = 16 if batch_size and batch_size <= 512 else 1
     benchmark.extra_info["updates"] = steps
@@ -36,7 +34,7 @@ def test_step(benchmark: BenchmarkFixture, batch_size: int | None, dtype: str) -
 def test_epoch(
     benchmark: BenchmarkFixture, batch_size: int | None, dtype: str, *, quick: bool
 ) -> None:
-    """Time an epoch over shuffled examples; with one example a batch, a tenth of an epoch."""
+    """Time an epoch over shuffled examples, or a tenth of it if a batch is one example."""
     task = Task(dtype=dtype, batch_size=batch_size)
     it, rows = engine(task), task.rows(0)
     if batch_size == 1:
@@ -44,5 +42,5 @@ def test_epoch(
     benchmark.extra_info["examples"] = len(rows)
     benchmark.extra_info["updates"] = -(-len(rows) // (batch_size or len(rows)))
     rounds = 1 if quick else 3
-    losses: Any = benchmark.pedantic(it.run, (rows,), rounds=rounds, warmup_rounds=1)  # type: ignore[no-untyped-call]
+    losses = benchmark.pedantic(it.run, (rows,), rounds=rounds, warmup_rounds=1)  # type: ignore[no-untyped-call]
     assert np.isfinite(losses).all()

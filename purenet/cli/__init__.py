@@ -1,1 +1,1 @@
-"""The command line: the one room that prints."""
+"""The command line, the only part of purenet that prints."""

@@ -1,4 +1,4 @@
-"""The way into the command line, for ``purenet`` and ``python -m purenet``."""
+"""The entry point of ``purenet`` and of ``python -m purenet``."""
 
 import sys
 
@@ -8,7 +8,7 @@ __all__ = ["main"]
 
 
 def main() -> int:
-    """Load the command line and run it, so that Ctrl-C is told in one line while it loads too.
+    """Load the command line and run it. Ctrl-C while it loads gives one line, not a traceback.
 
     Returns
     -------
@@ -17,9 +17,9 @@ def main() -> int:
     """
     with Signals() as signals:
         try:
-            from purenet.cli import commands  # noqa: PLC0415  # takes a while
+            from purenet.cli import commands  # noqa: PLC0415  # slow to import
 
-            signals.check()  # a callback from C may have lost the exception
+            signals.check()  # a callback from C may have swallowed the exception
             return commands.main()
         except KeyboardInterrupt:
             message, status = signals.outcome()

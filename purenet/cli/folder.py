@@ -1,4 +1,4 @@
-"""The folder that a training run leaves behind, and goes on in."""
+"""The folder of a training run: its files, and how a later process resumes it."""
 
 import fcntl
 import json
@@ -12,150 +12,152 @@ from purenet.files import checkpoints, plots, reading, writing
 from purenet.params import Params
 from purenet.training import State
 
-__all__ = ["Earlier", "RunFolder", "model_file"]
+__all__ = ["RunFolder", "SavedRun", "model_file"]
 
 MODEL, CONFIG, HISTORY, CURVES = "model.safetensors", "config.json", "history.jsonl", "curves.png"
 LOCK = ".lock"
-FIGURES = ("epoch", "loss", "test_loss", "test_accuracy")
+FIGURES = {"epoch": int, "loss": float, "test_loss": float, "test_accuracy": float}
 
 
-class Earlier(NamedTuple):
-    """What an earlier process of a run has left.
+class SavedRun(NamedTuple):
+    """Hold what an earlier process saved of a run.
 
     Parameters
     ----------
     settings : dict
-        What config.json holds.
-    saved : Checkpoint or None
-        The last checkpoint, if there is one yet.
+        Content of config.json.
+    checkpoint : Checkpoint or None
+        The last checkpoint, or None if the process ended before its first one.
     """
 
     settings: dict[str, Any]
-    saved: checkpoints.Checkpoint | None
+    checkpoint: checkpoints.Checkpoint | None
 
 
 class RunFolder:
-    """Write a run as it goes, so that whatever ends it, it can go on from its last checkpoint.
+    """Save a run while it trains, so that it can resume from its last checkpoint.
 
-    A run's history is written before the checkpoint that it belongs to: it may be ahead of it,
-    never behind. Until `close` no other run can take the folder, unless the process ends.
+    The figures of an epoch are on the disk before the checkpoint of that epoch: the history may be
+    ahead of the checkpoint but is never behind it. A lock keeps other runs out of the folder until
+    `close` is called or the process ends.
 
     Parameters
     ----------
     folder : Path
-        Where the run is kept.
+        Folder of the run.
     make : bool
-        Whether the folder is made if it is missing.
+        Whether to make the folder if it is missing.
 
     Attributes
     ----------
     settings : dict
-        What goes into config.json.
+        Content of config.json.
     history : list of dict
         The figures of each epoch.
 
     Raises
     ------
     ValueError
-        A folder that another run is using; a file in its place.
+        A folder that another run is using, or a file in its place.
     OSError
-        A folder that is missing, or cannot be made or written.
+        A folder that is missing, or that cannot be made or written.
     """
 
     def __init__(self, folder: Path, *, make: bool) -> None:
         self.folder = folder
         self.settings: dict[str, Any] = {}
         self.history: list[dict[str, float]] = []
-        self._kept: tuple[Any, ...] | None = None
-        self._begun = False
-        self._made = [f for f in (folder, *folder.parents) if make and not f.exists()]
+        self._staged: tuple[Params, Config, State, str] | None = None
+        self._taken_over = False
+        self._made_folders = [f for f in (folder, *folder.parents) if make and not f.exists()]
         with suppress(FileExistsError):
             if make:
                 folder.mkdir(parents=True, exist_ok=True)
         if not folder.is_dir():
             raise ValueError(f"{folder} is not a folder")
-        self._lock = _lock(folder)
-        for part in folder.glob(f"{writing.PART}*"):  # of a process that was killed as it wrote
-            part.unlink()
+        self._lock_file = _acquire_lock(folder)
+        for leftover in folder.glob(f"{writing.PART}*"):  # a process was killed while it wrote
+            leftover.unlink()
 
     def start(self, *, overwrite: bool) -> None:
-        """Refuse an earlier run, unless it is to be replaced at the first save of this one."""
-        earlier = self._files()
-        if earlier and not overwrite:
+        """Refuse a folder with an earlier run, unless this run's first save may replace it."""
+        earlier_files = self._run_files()
+        if earlier_files and not overwrite:
             raise ValueError(
-                f"{self.folder} holds an earlier run ({', '.join(earlier)}): go on with --resume, "
-                "name another folder with --output, or replace it with --overwrite"
+                f"{self.folder} holds an earlier run ({', '.join(earlier_files)}): go on with "
+                "--resume, name another folder with --output, or replace it with --overwrite"
             )
 
-    def resume(self) -> Earlier:
-        """Return what an earlier process has left, and take its history up to its checkpoint."""
+    def resume(self) -> SavedRun:
+        """Return what an earlier process saved, and load its history up to the checkpoint."""
         if not (self.folder / CONFIG).exists():
             raise ValueError(f"{self.folder} holds no run: it has no {CONFIG}")
-        settings = _json_object(self.folder / CONFIG)
-        if not (self.folder / MODEL).exists():  # it ended before its first checkpoint
-            return Earlier(settings, None)
-        saved = checkpoints.load(self.folder / MODEL)
-        if saved.state is None:
+        settings = _read_json_object(self.folder / CONFIG)
+        if not (self.folder / MODEL).exists():  # the process ended before its first checkpoint
+            return SavedRun(settings, None)
+        checkpoint = checkpoints.load(self.folder / MODEL)
+        if checkpoint.state is None:
             raise ValueError(f"{self.folder / MODEL} holds a network, but no state to go on from")
-        self.history = _history(self.folder / HISTORY, saved.state.epochs)
-        return Earlier(settings, saved)
+        self.history = _read_history(self.folder / HISTORY, checkpoint.state.epochs)
+        return SavedRun(settings, checkpoint)
 
     def add(self, figures: dict[str, float]) -> None:
-        """Write the figures of an epoch."""
-        self._begin()
+        """Append the figures of an epoch to the history and its file."""
+        self._take_over()
         path = self.folder / HISTORY
         size = path.stat().st_size
         try:
             with path.open("a") as file:
                 file.write(json.dumps(figures) + "\n")
         except OSError:
-            os.truncate(path, size)  # no half of a line, which a full disk may leave
+            os.truncate(path, size)  # a full disk may leave part of a line
             raise
         self.history.append(figures)
 
-    def keep(self, params: Params, cfg: Config, state: State, fingerprint: str) -> None:
-        """Note what is to be saved, at the latest when the run is closed."""
-        self._kept = params, cfg, state, fingerprint
+    def stage(self, params: Params, cfg: Config, state: State, fingerprint: str) -> None:
+        """Set the state of the run that the next call of `save` or `close` writes."""
+        self._staged = params, cfg, state, fingerprint
 
     def save(self) -> None:
-        """Save what was noted last, if it is not saved yet."""
-        if self._kept is not None:
-            params, cfg, state, fingerprint = self._kept
-            self._kept = None  # what fails is not tried again
-            self._begin()
+        """Write a checkpoint of the staged state, if there is one."""
+        if self._staged is not None:
+            params, cfg, state, fingerprint = self._staged
+            self._staged = None  # a save that fails is not tried again
+            self._take_over()
             writing.flush(self.folder / HISTORY)
             path = self.folder / MODEL
             checkpoints.save(path, params, cfg, state=state, fingerprint=fingerprint)
 
     def close(self) -> list[str]:
-        """Save, draw the curves if Matplotlib is there, and return the names of the files.
+        """Save, draw the curves if Matplotlib is installed, and return the names of the files.
 
-        A run that ended before its first step leaves nothing: folders made for it are removed.
+        If the run ended before its first step, nothing is written, and folders that were made for
+        it are removed.
         """
         try:
             self.save()
-            if self.history and self._begun:
+            if self.history and self._taken_over:
                 with suppress(ImportError), writing.replacing(self.folder / CURVES) as part:
                     plots.curves(part, self.history)
-            return self._files() if self._begun else []
+            return self._run_files() if self._taken_over else []
         finally:
             (self.folder / LOCK).unlink()
-            self._lock.close()
-            with suppress(OSError):  # it holds something
-                for folder in self._made:
+            self._lock_file.close()
+            with suppress(OSError):  # a folder that is not empty stays
+                for folder in self._made_folders:
                     folder.rmdir()
 
-    def _begin(self) -> None:
-        """Write the settings, and the history so far, in the place of earlier ones."""
-        if not self._begun:
+    def _take_over(self) -> None:
+        """Replace the files of an earlier run with this run's settings and history, once."""
+        if not self._taken_over:
             (self.folder / CURVES).unlink(missing_ok=True)
             settings = json.dumps(self.settings, indent=2) + "\n"
             writing.write(self.folder / CONFIG, settings.encode())
             lines = "".join(json.dumps(figures) + "\n" for figures in self.history)
             writing.write(self.folder / HISTORY, lines.encode())
-            self._begun = True
+            self._taken_over = True
 
-    def _files(self) -> list[str]:
+    def _run_files(self) -> list[str]:
         return [name for name in (MODEL, CONFIG, HISTORY, CURVES) if (self.folder / name).exists()]
 
 
@@ -175,8 +177,8 @@ def model_file(path: Path) -> Path:
     return path / MODEL if path.is_dir() else path
 
 
-def _lock(folder: Path) -> IO[bytes]:
-    """Return the folder's lock, which the system releases however the process ends."""
+def _acquire_lock(folder: Path) -> IO[bytes]:
+    """Return the locked lock file. The system releases the lock however the process ends."""
     path = folder / LOCK
     while True:
         file = path.open("ab")
@@ -189,31 +191,31 @@ def _lock(folder: Path) -> IO[bytes]:
             raise ValueError(f"{folder} is in use by another run") from None
         except FileNotFoundError:
             pass
-        file.close()  # its owner has removed it just now: it locks nothing
+        file.close()  # its owner removed the file after we opened it, so this lock protects nothing
 
 
-def _json_object(path: Path) -> dict[str, Any]:
+def _read_json_object(path: Path) -> dict[str, Any]:
     try:
         with reading.open_regular(path) as file:
-            found = json.load(file)
+            content = json.load(file)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected a JSON object: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: expected a JSON object, got a {type(found).__name__}")
-    return found
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object, got a {type(content).__name__}")
+    return content
 
 
-def _history(path: Path, epochs: int) -> list[dict[str, float]]:
-    """Return the figures of so many epochs; lines of later ones are of what was not saved."""
+def _read_history(path: Path, epochs: int) -> list[dict[str, float]]:
+    """Return the figures of the first epochs. Later lines belong to epochs that were not saved."""
     with reading.open_regular(path) as file:
         lines = file.read().splitlines()
     history = []
     for epoch in range(1, epochs + 1):
         try:
             figures = json.loads(lines[epoch - 1])
-            if [type(figures[name]) for name in FIGURES] != [int, float, float, float]:
-                raise TypeError
-            if figures["epoch"] != epoch:
+            if figures["epoch"] != epoch or any(
+                type(figures[name]) is not kind for name, kind in FIGURES.items()
+            ):
                 raise ValueError
         except (IndexError, KeyError, TypeError, ValueError, RecursionError):
             raise ValueError(f"{path}: expected the figures of epoch {epoch} in its line") from None

@@ -1,4 +1,4 @@
-"""What `purenet train` does between options and table: settings, figures and checkpoints."""
+"""Prepare and run the job of ``purenet train``, and save its figures and checkpoints."""
 
 import math
 import time
@@ -11,195 +11,215 @@ import numpy as np
 
 import purenet
 from purenet import REPORT, Config, DivergenceError, Evaluation, State
-from purenet.cli.folder import Earlier, RunFolder
+from purenet.cli.folder import RunFolder, SavedRun
 from purenet.files import checkpoints, datasets
-from purenet.files.datasets import Examples
+from purenet.files.datasets import LabelledImages
 from purenet.params import Params, sizes
 from purenet.training import Epoch
 
 __all__ = ["DTYPES", "PRESETS", "Job", "prepare_job", "run_job"]
 
+DTYPES = ("float32", "float64")
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {"init_scale": "he", **asdict(Config())},
     "report": {"init_scale": 0.01, **asdict(REPORT)},
 }
-DTYPES = ("float32", "float64")
-SETTINGS: dict[str, Any] = {"data": "mnist", "layers": None, "dtype": "float32"}
-SETTINGS |= PRESETS["default"]
-PACE = 1000  # the most steps between two looks at clock and signals
-MAY_CHANGE = {"data", "epochs"}  # data may lie elsewhere; a fingerprint tells whether they are it
+DEFAULTS = {"data": "mnist", "layers": None, "dtype": "float32", **PRESETS["default"]}
+MAY_CHANGE = {"data", "epochs"}  # the data may have moved: their fingerprint is compared instead
+PACE = 1000  # most steps between two records, after each of which the caller checks for signals
 
 
 class Job(NamedTuple):
-    """What is to be trained, on what, and from where.
+    """Hold what is trained, on which data, and from which state.
 
     Parameters
     ----------
     settings : dict
-        What config.json holds.
+        Content of config.json.
     cfg : Config
         Hyperparameters.
     data, test : (array, array)
-        Examples and labels.
+        Images and labels for training and for testing.
     fingerprint : str
-        Of both.
+        Fingerprint of `data` and `test`.
     params : dict of array
-        Parameters to start from.
+        Parameters from which training starts.
     state : State or None
-        The state that belongs to them, of a run that goes on.
+        The state that belongs to `params`, or None for a new run.
     """
 
     settings: dict[str, Any]
     cfg: Config
-    data: Examples
-    test: Examples
+    data: LabelledImages
+    test: LabelledImages
     fingerprint: str
     params: Params
     state: State | None
 
 
-def prepare_job(folder: Path, given: dict[str, Any], earlier: Earlier | None) -> Job:
-    """Make a job of options, and of what an earlier process of the run has left.
+def prepare_job(folder: Path, options: dict[str, Any], saved_run: SavedRun | None) -> Job:
+    """Make a job from the options and, for a resumed run, from its settings and checkpoint.
 
     Parameters
     ----------
     folder : Path
-        That of the run, for messages.
-    given : dict
-        The options that were given; other keys are left alone.
-    earlier : Earlier or None
-        Where to go on, or None for a new run.
+        The folder of the run, for messages.
+    options : dict
+        The options that the user gave. Keys that are not settings are ignored.
+    saved_run : SavedRun or None
+        The run to resume, or None for a new run.
 
     Returns
     -------
     Job
-        Options not given are those of the earlier process, of the preset, or the defaults.
+        Settings that `options` lacks come from its preset, the saved run or the defaults.
 
     Raises
     ------
     ValueError
-        Bad options or data; other data, network or hyperparameters than those of a run to go on.
+        Bad options or data. For a resumed run also other data, another network, or other
+        hyperparameters.
     OSError
         Data that cannot be read.
     """
-    settings = dict(SETTINGS) if earlier is None else _settings(folder, earlier.settings)
-    truth, saved = dict(settings), earlier.saved if earlier else None
-    if saved:
-        truth |= asdict(saved.cfg)
-        truth |= {"layers": sizes(saved.params), "dtype": str(saved.params["W1"].dtype)}
-    if "preset" in given:
-        kept = {"epochs": settings["epochs"]} if earlier else {}
-        settings |= PRESETS[given["preset"]] | kept
-    settings |= {name: given[name] for name in SETTINGS if name in given}
-    for name in truth.keys() - MAY_CHANGE if earlier else ():
-        if settings[name] != truth[name]:
-            raise ValueError(
-                f"{folder} is a run with {name} {truth[name]}, which cannot become "
-                f"{settings[name]}: only epochs may change when a run goes on"
-            )
+    settings = _merge_settings(folder, options, saved_run)
+    checkpoint = saved_run.checkpoint if saved_run else None
 
     data, test = datasets.load(settings["data"])
     fingerprint = checkpoints.fingerprint(*data, *test)
-    if saved and saved.fingerprint != fingerprint:
+    if checkpoint and checkpoint.fingerprint != fingerprint:
         raise ValueError(
             f"{settings['data']} is not the data of {folder}: it is {fingerprint}, "
-            f"the run is on {saved.fingerprint}"
+            f"the run is on {checkpoint.fingerprint}"
         )
     classes = 1 + max(int(y.max()) for _, y in (data, test))
-    settings["layers"] = settings["layers"] or [data[0].shape[1], 200, 50, classes]
+    layers = settings["layers"] or [data[0].shape[1], 200, 50, classes]
     cfg = Config(**{field.name: settings[field.name] for field in fields(Config)})
-    versions = {"purenet": purenet.__version__, "numpy": np.__version__}
-    settings = versions | {
-        name: settings[name] for name in ("data", "layers", "init_scale", "dtype")
+    if checkpoint:
+        params, state = checkpoint.params, checkpoint.state
+    else:
+        scale, dtype = settings["init_scale"], settings["dtype"]
+        params, state = purenet.init(layers, seed=cfg.seed, scale=scale, dtype=dtype), None
+    settings = {
+        "purenet": purenet.__version__,
+        "numpy": np.__version__,
+        "data": settings["data"],
+        "layers": layers,
+        "init_scale": settings["init_scale"],
+        "dtype": settings["dtype"],
+        **asdict(cfg),
     }
-    settings |= asdict(cfg)
-    if saved:
-        return Job(settings, cfg, data, test, fingerprint, saved.params, saved.state)
-    params = purenet.init(
-        settings["layers"], seed=cfg.seed, scale=settings["init_scale"], dtype=settings["dtype"]
-    )
-    return Job(settings, cfg, data, test, fingerprint, params, None)
+    return Job(settings, cfg, data, test, fingerprint, params, state)
 
 
-def _settings(folder: Path, found: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that config.json holds, refusing what no run has written."""
+def _merge_settings(
+    folder: Path, options: dict[str, Any], saved_run: SavedRun | None
+) -> dict[str, Any]:
+    """Return the settings of a job, refusing options that would change a saved run."""
+    chosen = {name: options[name] for name in DEFAULTS if name in options}
+    if saved_run is None:
+        return DEFAULTS | PRESETS[options.get("preset", "default")] | chosen
+    saved = _saved_settings(folder, saved_run.settings)
+    preset = PRESETS[options["preset"]] if "preset" in options else {}
+    settings = saved | preset | {"epochs": saved["epochs"]} | chosen
+    if saved_run.checkpoint:  # its values take precedence over config.json
+        params, cfg, *_ = saved_run.checkpoint
+        saved |= {"layers": sizes(params), "dtype": str(params["W1"].dtype), **asdict(cfg)}
+    for name in DEFAULTS:
+        if name not in MAY_CHANGE and settings[name] != saved[name]:
+            raise ValueError(
+                f"{folder} is a run with {name} {saved[name]}, which cannot become "
+                f"{settings[name]}: only epochs may change when a run goes on"
+            )
+    return settings
+
+
+def _saved_settings(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings in config.json, refusing those that no run has written."""
     types = {"data": str, "layers": list, "dtype": str}
-    for name in SETTINGS:
-        if name not in found or not isinstance(found[name], types.get(name, object)):
+    for name in DEFAULTS:
+        if name not in content or not isinstance(content[name], types.get(name, object)):
             raise ValueError(f"{folder}/config.json is not that of a run: look at its {name!r}")
-    if found["dtype"] not in DTYPES:
+    if content["dtype"] not in DTYPES:
         raise ValueError(f"{folder}/config.json is not that of a run: look at its 'dtype'")
-    return {name: found[name] for name in SETTINGS}
+    return {name: content[name] for name in DEFAULTS}
 
 
 def run_job(job: Job, run: RunFolder, every: int, unit: str) -> Iterator[dict[str, float] | None]:
-    """Train, write figures and checkpoints, and return often, so that the caller may stop.
+    """Train, save figures and checkpoints, and yield often so that the caller can stop.
 
     Parameters
     ----------
     job : Job
-        What to train.
+        What is trained.
     run : RunFolder
-        Where figures and checkpoints go.
+        Where figures and checkpoints are saved.
     every : int
-        How many units apart checkpoints are; there is one after the first epoch in any case.
+        Interval between checkpoints. A new run also saves one after its first epoch.
     unit : {"epochs", "steps", "s"}
-        Epochs, steps, or seconds.
+        Unit of `every`: epochs, steps or seconds.
 
     Returns
     -------
     iterator of dict or None
-        The figures of an epoch; None inside epochs, about ten times a second if steps are short.
+        The figures after each epoch. None inside an epoch, about ten times a second if steps are
+        short.
 
     Raises
     ------
     ValueError
         Data that do not fit the network, before the first epoch.
     ArithmeticError
-        Training, or the test loss, stopped being finite; the state before it is noted for the run.
+        Training, or the test loss, stopped being finite. The state before that is staged in `run`.
     """
-    # A look at clock and signals costs a copy of the parameters: one for 10¹⁰ operations.
+    # A record costs a copy of the parameters. 10¹⁰ operations between two records keep that cheap.
     size = job.cfg.batch_size or len(job.data[0])
     operations = 6 * size * sum(p.size for p in job.params.values())
     steps = max(1, min(PACE, 10**10 // operations, every if unit == "steps" else PACE))
     records = purenet.epochs(job.params, job.data, job.cfg, state=job.state, record_every=steps)
-    _evaluate(job, job.params)  # refuse bad test data now, not after an epoch
+    _evaluate_test_data(job, job.params)  # refuse bad test data now, not after an epoch
     run.settings = job.settings
-    return _train(job, run, records, every, unit)
+    return _train_and_save(job, run, records, every, unit)
 
 
-def _train(
+def _train_and_save(
     job: Job, run: RunFolder, records: Iterator[Epoch], every: int, unit: str
 ) -> Iterator[dict[str, float] | None]:
     n, size = len(job.data[0]), job.cfg.batch_size or len(job.data[0])
+    steps_per_epoch = math.ceil(n / size)
 
-    def now(state: State) -> float:
+    def position(state: State) -> float:
+        """Return how far the run is, in the unit of `every`."""
         if unit == "s":
             return time.monotonic()
-        return state.epochs if unit == "epochs" else state.epochs * -(-n // size) + state.steps
+        return state.epochs if unit == "epochs" else state.epochs * steps_per_epoch + state.steps
 
     start = job.state or State({}, 0)
-    saved_at, first = now(start), job.state is None
+    saved_at, nothing_saved = position(start), job.state is None
     try:
-        for record, figures in _measured(job, records, start.steps * size):
+        for record, figures in _with_figures(job, records, start.steps * size):
             if figures is not None:
                 run.add(figures)
-            run.keep(record.params, job.cfg, record.state, job.fingerprint)
-            mark = now(record.state)
-            if mark - saved_at >= every or (first and figures is not None):
+            run.stage(record.params, job.cfg, record.state, job.fingerprint)
+            here = position(record.state)
+            if here - saved_at >= every or (nothing_saved and figures is not None):
                 run.save()
-                saved_at, first = mark, False
+                saved_at, nothing_saved = here, False
             yield figures
     except DivergenceError as error:
         if error.state.epochs or error.state.steps:
-            run.keep(error.params, job.cfg, error.state, job.fingerprint)
+            run.stage(error.params, job.cfg, error.state, job.fingerprint)
         raise
 
 
-def _measured(
-    job: Job, records: Iterator[Epoch], done: int
+def _with_figures(
+    job: Job, records: Iterator[Epoch], examples_done: int
 ) -> Iterator[tuple[Epoch, dict[str, float] | None]]:
-    """Time each epoch, of whose first so many examples are done, and test it at its end."""
+    """Yield each record, and with the last record of an epoch the figures of the epoch.
+
+    Times count training alone, not testing. An earlier process trained the first `examples_done`
+    examples of the first epoch.
+    """
     n, seconds = len(job.data[0]), 0.0
     started = time.perf_counter()
     for record in records:
@@ -207,7 +227,7 @@ def _measured(
         if record.state.steps:
             yield record, None
         else:
-            loss, accuracy = _evaluate(job, record.params)
+            loss, accuracy = _evaluate_test_data(job, record.params)
             if not math.isfinite(loss):
                 raise ArithmeticError(
                     f"the test loss stopped being finite in epoch {record.epoch}; "
@@ -221,12 +241,12 @@ def _measured(
                     "test_loss": loss,
                     "test_accuracy": accuracy,
                     "seconds": round(seconds, 4),
-                    "samples_per_second": round((n - done) / seconds, 1),
+                    "samples_per_second": round((n - examples_done) / seconds, 1),
                 },
             )
-            seconds, done = 0.0, 0
+            seconds, examples_done = 0.0, 0
         started = time.perf_counter()
 
 
-def _evaluate(job: Job, params: Params) -> Evaluation:
+def _evaluate_test_data(job: Job, params: Params) -> Evaluation:
     return purenet.evaluate(params, job.test, l2=job.cfg.l2, input_scale=job.cfg.input_scale)

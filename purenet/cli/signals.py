@@ -1,4 +1,4 @@
-"""Signals that end a process: the first is noted, the second ends it at once."""
+"""Signals that end a process: the program handles the first one, a second one ends it at once."""
 
 import signal
 import threading
@@ -11,29 +11,40 @@ MEANING = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 class Signals:
-    """Turn Ctrl-C and SIGTERM into KeyboardInterrupt, or, while `patient`, into a note of them.
+    """Turn Ctrl-C and SIGTERM into KeyboardInterrupt, at once or, while `patient`, in `check`.
 
-    An exception may come at any place, and is lost inside a callback from C; a note is looked at
-    where the work is whole. What the process ignores, as one that a shell started with ``&`` does,
-    stays ignored. Signals reach the main thread alone: in others this does nothing.
+    An exception from a signal handler can come at any point of the program, and a callback from C
+    swallows it. While `patient` is true the handler therefore only records the signal, and the
+    program calls `check` where its work is whole.
+
+    A second signal ends the process at once. A signal that the process ignores stays ignored: a
+    shell makes a command that it starts with ``&`` ignore Ctrl-C. Only the main thread receives
+    signals, so in other threads this class does nothing.
+
+    Attributes
+    ----------
+    received : int or None
+        The signal that came, if any.
+    patient : bool
+        Whether the handler only records a signal.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self.patient = False
-        self._before: dict[int, Any] = {}
+        self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
-        """Listen."""
+        """Install the handler."""
         if threading.current_thread() is threading.main_thread():
             for number in MEANING:
                 if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._before[number] = signal.signal(number, self._note)
+                    self._previous_handlers[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Put back what was listening before."""
-        for number, handler in self._before.items():
+        """Restore the previous handlers."""
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
 
     def check(self) -> None:
@@ -42,13 +53,13 @@ class Signals:
             raise KeyboardInterrupt
 
     def outcome(self) -> tuple[str, int]:
-        """Return what to say of the signal that came, and the exit status by convention."""
+        """Return the word for the signal that came and its conventional exit status."""
         number = signal.SIGINT if self.received is None else self.received
         return MEANING[signal.Signals(number)], 128 + number
 
-    def _note(self, number: int, _: FrameType | None) -> None:
-        self.received = number
-        for each in self._before:
-            signal.signal(each, signal.SIG_DFL)  # another one ends the process here and now
+    def _handle(self, received: int, _: FrameType | None) -> None:
+        self.received = received
+        for number in self._previous_handlers:
+            signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
         if not self.patient:
             raise KeyboardInterrupt

@@ -1,1 +1,1 @@
-"""What comes from files and goes to them."""
+"""Reading and writing of files: checkpoints, data sets, pictures and plots."""

@@ -1,11 +1,13 @@
-"""Trained networks on disk: parameters and what is needed to train on, in one safetensors file.
+"""Checkpoints: a network and, to resume its training, its state, in one safetensors file.
 
-The file holds the arrays W1, b1, ..., WL, bL and, of a run that can go on, velocity.W1, ...; its
-metadata hold, under the one key ``purenet``, a JSON object of the format's version, configuration,
-epochs and steps done, the fingerprint of the data, versions of libraries, and a checksum of it all.
+The file holds the arrays W1, b1, ..., WL, bL and, if a state is saved, velocity.W1, velocity.b1 and
+so on. Its metadata have one key, ``purenet``. The value is a JSON object: format version,
+configuration, counts of the state, fingerprint of the data, versions of the libraries, and a
+checksum of all these and of the arrays.
 """
 
 import json
+import math
 import os
 import platform
 import re
@@ -31,22 +33,22 @@ FORMAT = 1
 DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 VELOCITY = "velocity."
 SAMPLE = 1 << 30
-"""The most bytes of an array that `fingerprint` reads: 1 GiB."""
+"""The most bytes of an array that `fingerprint` hashes: 1 GiB."""
 
 
 class Checkpoint(NamedTuple):
-    """What a file holds.
+    """Hold the content of a file.
 
     Parameters
     ----------
     params : dict of numpy.ndarray
         W1, b1, ..., WL, bL.
     cfg : Config
-        How they were trained.
+        Hyperparameters of their training.
     state : State or None
-        What training needs to go on from them, if that was saved.
+        The state from which training can resume, if it was saved.
     fingerprint : str or None
-        What `fingerprint` gave for the data, if that was saved.
+        The fingerprint of the data, if it was saved.
     versions : dict of str
         Versions of purenet, numpy, safetensors and python that wrote the file.
     """
@@ -66,30 +68,31 @@ def save(
     state: State | None = None,
     fingerprint: str | None = None,
 ) -> None:
-    """Write a network to a file, which is replaced whole or not at all.
+    """Write a network to a file. An earlier file is replaced whole or not at all.
 
-    A temporary file in the same folder is written, flushed to the disk and renamed: whatever ends
-    the process, the file is the earlier one or the new one.
+    A temporary file in the same folder is written, flushed to the disk and renamed. Whatever ends
+    the process, the file is then either the earlier one or the new one.
 
     Parameters
     ----------
     path : path-like
         A .safetensors file.
     params : dict of array
-        W1, b1, ..., WL, bL, in float16, float32 or float64; all finite.
+        W1, b1, ..., WL, bL, in float16, float32 or float64. All values must be finite.
     cfg : Config
-        How it was trained; ``input_scale`` belongs to the network as much as its weights.
+        Hyperparameters of the training. Predictions need ``cfg.input_scale`` too.
     state : State, optional
-        What came with `params` from `purenet.epochs` or `purenet.train`, to train on from here.
+        The state that came with `params` from `purenet.epochs` or `purenet.train`. Training can
+        resume from it.
     fingerprint : str, optional
-        What `fingerprint` gives for the data, to know them again.
+        The `fingerprint` of the data, by which a resumed run recognises them.
 
     Raises
     ------
     ValueError
-        Parameters or a state that are not as above; an earlier file is left alone.
+        Parameters or a state that are not as described above. An earlier file stays as it was.
     OSError
-        When the file cannot be written; an earlier file is then still whole.
+        The file cannot be written. An earlier file stays whole.
 
     Examples
     --------
@@ -102,11 +105,11 @@ def save(
     array([0., 0., 0.], dtype=float32)
     """
     check_params(params)
-    tensors = {name: _plain(name, p) for name, p in params.items()}
+    tensors = {name: _as_tensor(name, p) for name, p in params.items()}
     metadata: dict[str, Any] = {"format": FORMAT, "config": asdict(cfg)}
     if state is not None:
         state = check_state(params, state)
-        tensors |= {VELOCITY + k: _plain(VELOCITY + k, v) for k, v in state.velocity.items()}
+        tensors |= {VELOCITY + k: _as_tensor(VELOCITY + k, v) for k, v in state.velocity.items()}
         metadata["state"] = {key: getattr(state, key) for key in ("epochs", "steps", "loss_sum")}
     if not isinstance(fingerprint, str | None):
         raise ValueError(f"fingerprint must be a text, got {fingerprint!r}")
@@ -118,12 +121,13 @@ def save(
         "python": platform.python_version(),
     }
     metadata["checksum"] = _checksum(metadata, tensors)
-    # One key: safetensors keeps several in no fixed order, and equal runs would differ in bytes.
+    # One key only: safetensors writes several in no fixed order, so equal runs would give files
+    # with different bytes.
     write(path, to_bytes(tensors, {"purenet": json.dumps(metadata)}))
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a network that `save` wrote; the file is data, never code, and is not believed.
+    """Read a network that `save` wrote. The file is not trusted, and no code from it is run.
 
     Parameters
     ----------
@@ -138,13 +142,13 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     Raises
     ------
     ValueError
-        A file that does not hold a network, or whose checksum differs.
+        A file that does not hold a network, or whose checksum does not match.
     OSError
         A file that cannot be read.
     """
-    with reading.open_regular(path):  # safetensors' own errors leave out the path
+    with reading.open_regular(path):  # errors of safetensors lack the path
         try:
-            # It maps the file, whose length its header must account for, byte by byte.
+            # safetensors maps the file, and its header must account for every byte.
             with safetensors.safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
                 if "purenet" not in metadata:
@@ -156,27 +160,27 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
                     if dtype not in DTYPES:
                         raise ValueError(f"{name} is of {dtype}, not of {', '.join(DTYPES)}")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return _checkpoint(json.loads(metadata["purenet"]), tensors)
-        except Exception as error:  # a foreign file makes safetensors and json raise many types
+            return _parse_checkpoint(json.loads(metadata["purenet"]), tensors)
+        except Exception as error:  # safetensors and json raise many types for other files
             raise ValueError(f"{os.fspath(path)} is not a purenet model: {error}") from error
 
 
 def fingerprint(*arrays: Array) -> str:
-    """Describe data so that other data can be told from them: dtypes, shapes and a hash.
+    """Describe data by their dtypes, shapes and a hash, so that other data can be told apart.
 
-    The hash is BLAKE2b of all bytes of an array of up to 1 GiB. Of a larger one, which may be a
-    memory map, it is that of as many bytes: of blocks of rows, of a megabyte each, at even
-    distances; what changes between them is not noticed.
+    The hash is BLAKE2b. Of an array of up to 1 GiB it covers all bytes. Of a larger array, which
+    may be a memory map, it covers about 1 GiB: blocks of rows of 1 MiB each, at equal distances.
+    A change between these blocks is not noticed.
 
     Parameters
     ----------
     *arrays : array
-        Of any dtype, layout and at least one axis.
+        Arrays of any dtype and layout, with at least one axis.
 
     Returns
     -------
     str
-        The same for equal arrays, whatever their layout in memory.
+        Equal for equal arrays, whatever their layout in memory.
 
     Examples
     --------
@@ -184,27 +188,26 @@ def fingerprint(*arrays: Array) -> str:
     'uint8 (2, 3), int64 (2,), blake2b fe3d13e20689728632ce8d44a02fe200'
     """
     digest = blake2b(digest_size=16)
-    told = []
+    descriptions = []
     for array in arrays:
-        told.append(f"{array.dtype} {tuple(array.shape)}")
-        row = np.asarray(array[:1]).nbytes
-        rows = max(1, reading.CHUNK // max(1, row))
-        size = row * array.shape[0]
-        distance = rows * max(1, -(-size // SAMPLE))
+        descriptions.append(f"{array.dtype} {tuple(array.shape)}")
+        row_bytes = np.asarray(array[:1]).nbytes
+        block_rows = max(1, reading.CHUNK // max(1, row_bytes))
+        distance = block_rows * max(1, math.ceil(row_bytes * array.shape[0] / SAMPLE))
         for start in range(0, array.shape[0], distance):
-            block = np.asarray(array[start : start + rows])
+            block = np.asarray(array[start : start + block_rows])
             digest.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
-    return f"{', '.join(told)}, blake2b {digest.hexdigest()}"
+    return f"{', '.join(descriptions)}, blake2b {digest.hexdigest()}"
 
 
-def _plain(name: str, array: Array) -> NDArray[Any]:
-    """Return an array as safetensors takes it; it writes others' bytes in another order."""
-    plain = reading.native(np.asarray(array))
-    if plain.dtype not in DTYPES.values():
-        raise ValueError(f"{name} must be of float16, float32 or float64, got {plain.dtype}")
-    if not np.isfinite(plain).all():
+def _as_tensor(name: str, array: Array) -> NDArray[Any]:
+    """Return a finite array in native byte order and C order, as safetensors assumes it."""
+    tensor = reading.native(np.asarray(array))
+    if tensor.dtype not in DTYPES.values():
+        raise ValueError(f"{name} must be of float16, float32 or float64, got {tensor.dtype}")
+    if not np.isfinite(tensor).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
-    return plain
+    return tensor
 
 
 def _checksum(metadata: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> str:
@@ -215,8 +218,8 @@ def _checksum(metadata: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> str
     return digest.hexdigest()
 
 
-def _checkpoint(metadata: Any, tensors: dict[str, NDArray[Any]]) -> Checkpoint:
-    """Return what a file's metadata and arrays mean, or raise whatever error they lead to."""
+def _parse_checkpoint(metadata: Any, tensors: dict[str, NDArray[Any]]) -> Checkpoint:
+    """Make a checkpoint of a file's metadata and arrays. Bad content raises errors of any type."""
     if not isinstance(metadata, dict):
         raise ValueError(f"its configuration is a {type(metadata).__name__}")
     if metadata.get("format") != FORMAT:
@@ -227,13 +230,14 @@ def _checkpoint(metadata: Any, tensors: dict[str, NDArray[Any]]) -> Checkpoint:
     velocity = {k.removeprefix(VELOCITY): params.pop(k) for k in tensors if k.startswith(VELOCITY)}
     check_params(params)
     order = names(len(params) // 2)
-    params = {name: _plain(name, params[name]) for name in order}
+    params = {name: _as_tensor(name, params[name]) for name in order}
     state, counts = None, metadata.get("state", {})
     if counts or velocity:
         state = check_state(params, State(velocity, **counts))
-        velocity = {name: _plain(VELOCITY + name, velocity[name]) for name in order}
+        velocity = {name: _as_tensor(VELOCITY + name, velocity[name]) for name in order}
         state = state._replace(velocity=velocity)
-    found, versions = metadata.get("fingerprint"), metadata.get("versions", {})
-    if not isinstance(found, str | None) or not all(isinstance(v, str) for v in versions.values()):
+    versions, saved_fingerprint = metadata.get("versions", {}), metadata.get("fingerprint")
+    texts = [*versions.values(), "" if saved_fingerprint is None else saved_fingerprint]
+    if not all(isinstance(text, str) for text in texts):
         raise ValueError("its fingerprint or versions are no text")
-    return Checkpoint(params, cfg, state, found, versions)
+    return Checkpoint(params, cfg, state, saved_fingerprint, versions)

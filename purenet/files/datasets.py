@@ -1,8 +1,8 @@
-"""Images and labels: MNIST itself, and IDX files and .npz archives laid out like it.
+"""Images and labels: MNIST itself, and data sets in IDX files or .npz files.
 
-Files come from elsewhere, so none is believed: memory grows only with bytes that are really there,
-at most 4 GiB of them unpacked from a compressed file, nothing is unpickled, and a damaged file
-raises ValueError with its name and what was expected.
+Files are not trusted. Memory grows only with bytes that are really there, and at most 4 GiB are
+unpacked from a compressed file. Nothing is unpickled. A damaged file raises ValueError with the
+name of the file and what was expected.
 """
 
 import gzip
@@ -24,8 +24,8 @@ from purenet.files import reading
 
 __all__ = ["load", "mnist", "read_idx"]
 
-Examples: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # images and labels
-Dataset: TypeAlias = tuple[Examples, Examples]  # for training and for testing
+LabelledImages: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
+Dataset: TypeAlias = tuple[LabelledImages, LabelledImages]  # for training and for testing
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -37,9 +37,9 @@ def mnist() -> Dataset:
     Returns
     -------
     (x_train, y_train), (x_test, y_test) : tuples of numpy.ndarray
-        Images of 28 × 28 pixels, row by row, 0 for background to 255 for ink: uint8, of shapes
-        (60000, 784) and (10000, 784); and their labels, 0 to 9: uint8, (60000,) and (10000,).
-        The arrays are new at each call.
+        Images of 28 × 28 pixels, row by row, from 0 (background) to 255 (ink): uint8, shapes
+        (60000, 784) and (10000, 784). Their labels, from 0 to 9: uint8, shapes (60000,) and
+        (10000,). Each call returns new arrays.
 
     References
     ----------
@@ -53,32 +53,32 @@ def mnist() -> Dataset:
     ((60000, 784), (10000, 784), array([5, 0, 4, 1, 9], dtype=uint8))
     """
     with resources.files("purenet").joinpath("data", "mnist.npz").open("rb") as file:
-        return _dataset(_read_npz(file, "mnist.npz"))
+        return _check_dataset(_read_npz(file, "mnist.npz"))
 
 
 def load(source: str | os.PathLike[str]) -> Dataset:
-    """Return a data set of images and labels, in two parts: for training and for testing.
+    """Return a data set: images and labels for training, and images and labels for testing.
 
     Parameters
     ----------
     source : str or path
-        The word ``"mnist"``, for `mnist`; or an .npz file with the arrays x_train, y_train, x_test
+        One of three: ``"mnist"`` for `mnist`; an .npz file with the arrays x_train, y_train, x_test
         and y_test; or a folder with the four IDX files of MNIST, Fashion-MNIST, KMNIST or one split
-        of EMNIST, under the names they are distributed by, gzipped or not. If a file is there both
-        ways, the plain one is read.
+        of EMNIST under their original names, gzipped or not. If a file is there in both forms,
+        the uncompressed one is read.
 
     Returns
     -------
     (x_train, y_train), (x_test, y_test) : tuples of numpy.ndarray
-        Images, flattened to shape (n, features), and their integer labels, of shape (n,). Numbers
-        are as in the files: neither scaled nor converted, but for the byte order of this machine.
+        Images, flattened to shape (n, features), and their integer labels, shape (n,). Values and
+        dtypes are those of the files, in the byte order of this machine.
 
     Raises
     ------
     ValueError
-        A damaged file; files that are missing from the folder or not the only ones of their kind;
-        or arrays that are not real numbers (images), one integer >= 0 for each image (labels), with
-        at least one image in each part and equally many features in both.
+        A damaged file; a folder that lacks one of the files or holds several of its kind; images
+        that are not real numbers, or no image; labels that are not one integer >= 0 per image;
+        training and test images with different numbers of features.
     OSError
         A source that does not exist or cannot be read.
 
@@ -92,30 +92,33 @@ def load(source: str | os.PathLike[str]) -> Dataset:
         return mnist()
     path = Path(source)
     if path.is_dir():
-        return _dataset([(str(file), read_idx(file)) for file in _find_idx(path)])
+        return _check_dataset([(str(file), read_idx(file)) for file in _find_idx(path)])
     with reading.open_regular(path) as file:
-        return _dataset(_read_npz(file, str(path)))
+        return _check_dataset(_read_npz(file, str(path)))
 
 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Read an IDX file: 00 00, a type, the rank, the sizes of the axes, the elements; big-endian.
+    """Read an array from an IDX file.
+
+    The file holds, big-endian: two zero bytes, a byte for the type, a byte for the rank, the sizes
+    of the axes in four bytes each, and the elements.
 
     Parameters
     ----------
     path : str or path
-        The file, gzipped or not, which its first two bytes tell, not its name.
+        The file. If its first two bytes are those of gzip, it is unpacked, whatever its name.
 
     Returns
     -------
     numpy.ndarray
-        An array of the file's shape, of dtype uint8, int8, int16, int32, float32 or float64 (types
-        08, 09, 0B, 0C, 0D and 0E), in the byte order of this machine.
+        The array, with dtype uint8, int8, int16, int32, float32 or float64 (types 08, 09, 0B, 0C,
+        0D and 0E), in the byte order of this machine.
 
     Raises
     ------
     ValueError
-        A file that is not exactly one IDX array, or a damaged gzip stream. A size that the header
-        claims is never allocated ahead of the data.
+        A file that is not exactly one IDX array, or a damaged gzip stream. The size that the header
+        claims is not allocated before the data are there.
     OSError
         A file that does not exist or cannot be read.
 
@@ -142,7 +145,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def _parse_idx(stream: BufferedIOBase, length: int | None = None) -> NDArray[Any]:
-    """Return the one array that a stream holds, of a file's length or compressed."""
+    """Return the array in a stream. `length` is the size of the file; None means compressed."""
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_DTYPES:
         types = " ".join(f"{code:02x}" for code in _IDX_DTYPES)
@@ -160,7 +163,7 @@ def _parse_idx(stream: BufferedIOBase, length: int | None = None) -> NDArray[Any
         reading.check_unpacked(size)
     found = size if length is None else length - 4 - 4 * rank
     if found == size:
-        # One byte beyond the end is asked for: it tells excess, and has gzip compare its checksum.
+        # One byte more is asked for: it detects excess, and makes gzip compare its checksum.
         data = reading.read_up_to(stream, size + 1)
         found = len(data)
     if found != size:
@@ -170,10 +173,10 @@ def _parse_idx(stream: BufferedIOBase, length: int | None = None) -> NDArray[Any
 
 
 def _find_idx(folder: Path) -> list[Path]:
-    """Return the IDX files of the training images and labels, then of the test images and labels.
+    """Return the files of the training images, training labels, test images and test labels.
 
-    EMNIST prefixes the names by that of the split, and has ``test`` where the others have ``t10k``.
-    Hidden files are left alone: ``._NAME`` is what an archive from macOS may hold beside NAME.
+    EMNIST puts the name of the split in front, and writes ``test`` where the others write ``t10k``.
+    Hidden files are ignored, because an archive from macOS may hold ``._NAME`` beside NAME.
     """
     present = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
     stems: list[str] = []
@@ -181,50 +184,52 @@ def _find_idx(folder: Path) -> list[Path]:
     for part in ("train", "t10k|test"):
         for content in ("images-idx3-ubyte", "labels-idx1-ubyte"):
             pattern = re.compile(rf"(([^.].*-)?({part})-{content})(\.gz)?")
-            found = {match[1]: match[2] for match in map(pattern.fullmatch, present) if match}
-            if len(found) != 1:
+            matches = [match for name in present if (match := pattern.fullmatch(name))]
+            prefix_of_stem = {match[1]: match[2] for match in matches}
+            if len(prefix_of_stem) != 1:
                 names = " or ".join(f"[PREFIX-]{word}-{content}[.gz]" for word in part.split("|"))
-                got = ", ".join(found) or "none"
+                got = ", ".join(prefix_of_stem) or "none"
                 raise ValueError(f"{folder}: expected one file named {names}, got {got}")
-            stems += found.keys()
-            prefixes |= set(found.values())
+            stems += prefix_of_stem.keys()
+            prefixes |= set(prefix_of_stem.values())
     if len(prefixes) != 1:
         raise ValueError(f"{folder}: expected files of one data set, got {', '.join(stems)}")
     return [folder / (stem if stem in present else f"{stem}.gz") for stem in stems]
 
 
 def _read_npz(file: IO[bytes], name: str) -> list[tuple[str, NDArray[Any]]]:
-    """Return the four arrays of an .npz archive, each with a name for messages."""
+    """Return the four arrays of an .npz file, each with a name for messages."""
     try:
         arrays = _parse_npz(file)
-    except Exception as error:  # a damaged archive makes zipfile and NumPy raise a dozen types
+    except Exception as error:  # zipfile and NumPy raise a dozen types for damaged files
         why = str(error) or repr(error)
         raise ValueError(f"{name}: expected an .npz file of {', '.join(_KEYS)}: {why}") from error
     return [(f"{name}: {key}", array) for key, array in zip(_KEYS, arrays, strict=True)]
 
 
 def _parse_npz(file: IO[bytes]) -> list[NDArray[Any]]:
-    """Return the four arrays of an .npz archive."""
+    """Return x_train, y_train, x_test and y_test."""
     with zipfile.ZipFile(file) as archive:
-        found = reading.members(archive)
-        if not set(_KEYS) <= set(found):
-            raise ValueError(f"it holds {', '.join([*found][:10]) or 'nothing'}")
-        return [reading.read_member(archive, found[key]) for key in _KEYS]
+        members = reading.members(archive)
+        if not set(_KEYS) <= set(members):
+            raise ValueError(f"it holds {', '.join([*members][:10]) or 'nothing'}")
+        return [reading.read_member(archive, members[key]) for key in _KEYS]
 
 
-def _dataset(named: list[tuple[str, NDArray[Any]]]) -> Dataset:
-    """Return checked x_train, y_train, x_test and y_test as two parts, the images flattened."""
-    train, test = (_part(*named[i], *named[i + 1]) for i in (0, 2))
+def _check_dataset(arrays: list[tuple[str, NDArray[Any]]]) -> Dataset:
+    """Return the named arrays x_train, y_train, x_test and y_test as a data set, or refuse them."""
+    x_train, y_train, x_test, y_test = arrays
+    train, test = _check_pair(*x_train, *y_train), _check_pair(*x_test, *y_test)
     if train[0].shape[1] != test[0].shape[1]:
         raise ValueError(
-            f"{named[2][0]}: expected {train[0].shape[1]} features as in {named[0][0]}, "
+            f"{x_test[0]}: expected {train[0].shape[1]} features as in {x_train[0]}, "
             f"got {test[0].shape[1]}"
         )
     return train, test
 
 
-def _part(x_name: str, x: NDArray[Any], y_name: str, y: NDArray[Any]) -> Examples:
-    """Return the images, flattened, and the labels of one part."""
+def _check_pair(x_name: str, x: NDArray[Any], y_name: str, y: NDArray[Any]) -> LabelledImages:
+    """Return images, flattened, and their labels, or refuse them."""
     if x.ndim < 2 or x.size == 0:
         raise ValueError(
             f"{x_name}: expected images, real numbers of shape (n, ...) with n >= 1, "

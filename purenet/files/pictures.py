@@ -1,4 +1,4 @@
-"""Pictures and arrays as input of a network."""
+"""Read pictures and arrays as input of a network."""
 
 import os
 import warnings
@@ -8,71 +8,72 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from purenet.files import reading
 
 __all__ = ["read"]
 
 PIXELS = 1 << 26
-"""The most pixels of a picture: 67 million, which take a gigabyte while they are composed."""
+"""The most pixels of a picture: 67 million. Blending them needs a gigabyte of memory."""
 
 
-def read(path: str | os.PathLike[str], features: int, *, invert: bool = False) -> npt.NDArray[Any]:
+def read(path: str | os.PathLike[str], features: int, *, invert: bool = False) -> NDArray[Any]:
     """Read a picture, or an array of examples, as the input of a network.
 
-    A picture becomes one row of 8-bit grey values, light ink on dark ground as in MNIST, resized to
-    the square that the network takes. Files are not believed: nothing is unpickled, at most 4 GiB
-    are unpacked from an .npz file, and a picture has at most 67,108,864 pixels.
+    A picture is resized to the square that the network takes, and becomes one row of 8-bit grey
+    values, light on dark as in MNIST. Files are not trusted: nothing is unpickled, at most 4 GiB
+    are unpacked from an .npz file, and a picture may have at most 67,108,864 pixels.
 
     Parameters
     ----------
     path : path-like
-        A .npy file, a .npz file of one array, or a picture (which needs the extra ``images``).
+        An .npy file, an .npz file of one array, or a PNG or JPEG picture (which needs the extra
+        ``images``).
     features : int
-        Inputs of the network.
+        Number of inputs of the network.
     invert : bool
         Whether the picture is dark on light.
 
     Returns
     -------
-    numpy.ndarray, shape (examples, features)
-        As `purenet.epochs` takes x.
+    numpy.ndarray, shape (n, features)
+        Real numbers, as x of `purenet.predict`.
 
     Raises
     ------
     ValueError
         A file that cannot be read as the network's input.
     ImportError
-        A picture, and Pillow is missing.
+        Pillow is missing and the file is a picture.
     OSError
         A file that cannot be opened.
     """
     path = Path(path)
-    ending = path.suffix.lower()
+    suffix = path.suffix.lower()
     with reading.open_regular(path) as file:
         try:
-            if ending == ".npy":
+            if suffix == ".npy":
                 length = os.fstat(file.fileno()).st_size
                 return _as_examples(reading.read_npy(file, length), features)
-            if ending == ".npz":
+            if suffix == ".npz":
                 return _as_examples(_read_npz(file), features)
             return _read_picture(file, features, invert=invert)
         except ImportError:
             raise
-        except Exception as error:  # damaged files make NumPy, zipfile and Pillow raise many types
+        except Exception as error:  # NumPy, zipfile and Pillow raise many types for damaged files
             raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def _read_npz(file: IO[bytes]) -> npt.NDArray[Any]:
+def _read_npz(file: IO[bytes]) -> NDArray[Any]:
     with zipfile.ZipFile(file) as archive:
-        found = reading.members(archive)
-        if len(found) != 1:
-            raise ValueError(f"expected one array, got {', '.join([*found][:10]) or 'none'}")
-        return reading.read_member(archive, *found.values())
+        members = reading.members(archive)
+        if len(members) != 1:
+            raise ValueError(f"expected one array, got {', '.join([*members][:10]) or 'none'}")
+        return reading.read_member(archive, *members.values())
 
 
-def _as_examples(array: npt.NDArray[Any], features: int) -> npt.NDArray[Any]:
+def _as_examples(array: NDArray[Any], features: int) -> NDArray[Any]:
     n = 1 if array.size == features else len(np.atleast_1d(array))
     if not 0 < array.size == n * features:
         raise ValueError(
@@ -84,7 +85,7 @@ def _as_examples(array: npt.NDArray[Any], features: int) -> npt.NDArray[Any]:
     return array.reshape(n, features)
 
 
-def _read_picture(file: IO[bytes], features: int, *, invert: bool) -> npt.NDArray[Any]:
+def _read_picture(file: IO[bytes], features: int, *, invert: bool) -> NDArray[Any]:
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: PLC0415
     except ImportError:
@@ -99,13 +100,13 @@ def _read_picture(file: IO[bytes], features: int, *, invert: bool) -> npt.NDArra
         except UnidentifiedImageError:
             raise ValueError("expected a PNG or JPEG picture, or an .npy or .npz file") from None
         width, height = opened.size
-        if width * height > PIXELS:  # nothing of them is unpacked yet
+        if width * height > PIXELS:  # checked before any pixel is decoded
             raise ValueError(f"expected at most {PIXELS} pixels, got {width} × {height}")
         picture = ImageOps.exif_transpose(opened)
-        if picture.mode.startswith("I"):  # 16 bits, which convert("L") would cut off at 255
+        if picture.mode.startswith("I"):  # 16 bits: convert("L") would clip them at 255
             picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-        # What is transparent shows the ground, light or dark.
-        ground = Image.new("RGBA", picture.size, "white" if invert else "black")
-        grey = Image.alpha_composite(ground, picture.convert("RGBA")).convert("L")
+        # Transparent pixels show the background.
+        background = Image.new("RGBA", picture.size, "white" if invert else "black")
+        grey = Image.alpha_composite(background, picture.convert("RGBA")).convert("L")
         pixels = np.asarray(grey.resize((side, side), Image.Resampling.LANCZOS))
     return (255 - pixels if invert else pixels).reshape(1, features)

@@ -1,4 +1,4 @@
-"""Pictures of a run; they need the extra ``plot``."""
+"""Plots of a run. They need the extra ``plot``."""
 
 import os
 from collections.abc import Sequence
@@ -7,21 +7,21 @@ __all__ = ["curves"]
 
 
 def curves(path: str | os.PathLike[str], history: Sequence[dict[str, float]]) -> None:
-    """Draw loss and test accuracy against epochs.
+    """Plot loss and test accuracy against epochs.
 
     Parameters
     ----------
     path : path-like
-        Where the picture goes; its ending chooses the format.
+        File of the plot. Its suffix chooses the format.
     history : sequence of dict
-        For each epoch ``epoch``, ``loss``, ``test_loss`` and ``test_accuracy``.
+        ``epoch``, ``loss``, ``test_loss`` and ``test_accuracy`` of each epoch.
 
     Raises
     ------
     ImportError
         Matplotlib is missing.
     OSError
-        The picture cannot be written.
+        The file cannot be written.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.ticker import MaxNLocator, PercentFormatter  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Files that are read without being believed."""
+"""Read files without trusting them."""
 
 import io
 import math
@@ -25,9 +25,10 @@ __all__ = [
 LIMIT = 1 << 32
 """The most bytes that are unpacked from one compressed file: 4 GiB."""
 
-CHUNK = 1 << 20  # bytes
+CHUNK = 1 << 20
+"""Bytes that are read at once: 1 MiB."""
 
-_HEADER = 4096  # bytes; 64 axes of 20 digits need fewer
+_MAX_HEADER = 4096  # bytes: 64 axes of 20 digits need fewer
 _NPY_HEADERS: dict[tuple[int, ...], tuple[int, Callable[[IO[bytes]], Any]]] = {
     (1, 0): (2, np.lib.format.read_array_header_1_0),
     (2, 0): (4, np.lib.format.read_array_header_2_0),
@@ -37,27 +38,50 @@ _NPY_HEADERS: dict[tuple[int, ...], tuple[int, Callable[[IO[bytes]], Any]]] = {
 def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Open a file for reading, refusing pipes and devices, which may never end.
 
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    io.BufferedReader
+        The open file.
+
     Raises
     ------
     ValueError
-        Not a regular file.
+        A pipe or a device.
     OSError
         A file that cannot be opened.
     """
-    # Without O_NONBLOCK a pipe that nobody writes to would be waited for.
-    file = open(path, "rb", opener=_opener)  # noqa: SIM115
+    file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise ValueError(f"{os.fspath(path)} is not a regular file")
     return file
 
 
-def _opener(path: str, flags: int) -> int:
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file. Without O_NONBLOCK a pipe would wait until somebody writes to it."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def read_up_to(stream: IO[bytes] | io.BufferedIOBase, size: int) -> bytearray:
-    """Read at most so many bytes; memory grows with what is there, not with what is asked for."""
+    """Read at most `size` bytes. Memory grows with the bytes that are there, not with `size`.
+
+    Parameters
+    ----------
+    stream : file
+        Binary stream.
+    size : int
+        Number of bytes.
+
+    Returns
+    -------
+    bytearray
+        The bytes. They are fewer than `size` if the stream ends before.
+    """
     data = bytearray()
     while chunk := stream.read(min(CHUNK, size - len(data))):
         data += chunk
@@ -65,37 +89,61 @@ def read_up_to(stream: IO[bytes] | io.BufferedIOBase, size: int) -> bytearray:
 
 
 def native(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array as other libraries take it: rows together, this machine's byte order."""
+    """Return an array in C order and in the byte order of this machine.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        Array of any layout.
+
+    Returns
+    -------
+    numpy.ndarray
+        The same numbers; the same array if its layout is right already.
+    """
     return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
 
 
 def read_npy(stream: IO[bytes], length: int) -> NDArray[Any]:
-    """Read an .npy stream of so many bytes: one array of real numbers, and nothing after it.
+    """Read an .npy stream of `length` bytes: one array of real numbers and nothing after it.
 
-    Nothing is unpickled, and the size that the header claims is compared with the length before
-    memory is taken for it.
+    Nothing is unpickled. The size that the header claims is compared with `length` before memory
+    is allocated.
+
+    Parameters
+    ----------
+    stream : file
+        Binary stream.
+    length : int
+        Number of bytes in the stream.
+
+    Returns
+    -------
+    numpy.ndarray
+        The array, in C order and in the byte order of this machine.
 
     Raises
     ------
     ValueError
-        Another stream.
+        A stream that is not such an array.
     """
     magic = stream.read(8)
     version = tuple(magic[6:])
     if magic[:6] != b"\x93NUMPY" or version not in _NPY_HEADERS:
         raise ValueError(f"expected an .npy file of version 1.0 or 2.0, got {magic.hex(' ')}")
     width, parse = _NPY_HEADERS[version]
-    field = stream.read(width)
-    used = int.from_bytes(field, "little")
-    if used > _HEADER:
-        raise ValueError(f"expected a header of at most {_HEADER} bytes, got {used}")
-    shape, fortran_order, dtype = parse(io.BytesIO(field + stream.read(used)))
+    size_field = stream.read(width)
+    header_size = int.from_bytes(size_field, "little")
+    if header_size > _MAX_HEADER:
+        raise ValueError(f"expected a header of at most {_MAX_HEADER} bytes, got {header_size}")
+    shape, fortran_order, dtype = parse(io.BytesIO(size_field + stream.read(header_size)))
     if dtype.kind not in "iuf" or min(shape, default=0) < 0:
         raise ValueError(f"expected an array of real numbers, got {dtype} of shape {shape}")
-    size, found = dtype.itemsize * math.prod(shape), length - 8 - width - used
+    size, found = dtype.itemsize * math.prod(shape), length - 8 - width - header_size
     if size == found:
         data = read_up_to(stream, size)
-        found = len(data) + len(stream.read(1))  # only at its end is a member's checksum compared
+        # zipfile compares the checksum of a member when it reads the end.
+        found = len(data) + len(stream.read(1))
     if size != found:
         raise ValueError(f"expected {size} bytes for {dtype} of shape {shape}, got {found}")
     order: Any = "F" if fortran_order else "C"
@@ -103,35 +151,75 @@ def read_npy(stream: IO[bytes], length: int) -> NDArray[Any]:
 
 
 def members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return the members of an .npz archive by the names of their arrays, checked to be harmless.
+    """List the members of an .npz archive by the names of their arrays.
+
+    Parameters
+    ----------
+    archive : zipfile.ZipFile
+        The open archive.
+
+    Returns
+    -------
+    dict of zipfile.ZipInfo
+        The member of each name, the ending .npy left out.
 
     Raises
     ------
     ValueError
-        A name that comes twice, a method other than NumPy's two, or more than `LIMIT` bytes.
+        A name that comes twice, a compression method that NumPy does not write, or more than
+        `LIMIT` bytes to unpack.
     """
     found: dict[str, zipfile.ZipInfo] = {}
-    unpacked = 0
+    unpacked_size = 0
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
         if name in found:
             raise ValueError(f"it holds {name} twice")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{name} is compressed by method {info.compress_type}, not by deflate")
-        unpacked += info.file_size * (info.compress_type == zipfile.ZIP_DEFLATED)
+        unpacked_size += info.file_size * (info.compress_type == zipfile.ZIP_DEFLATED)
         found[name] = info
-    check_unpacked(unpacked)
+    check_unpacked(unpacked_size)
     return found
 
 
 def check_unpacked(size: int) -> None:
-    """Refuse compressed content that would be larger than the limit."""
+    """Refuse compressed content of more than `LIMIT` bytes when unpacked.
+
+    Parameters
+    ----------
+    size : int
+        Number of bytes when unpacked.
+
+    Raises
+    ------
+    ValueError
+        A size above `LIMIT`.
+    """
     if size > LIMIT:
         raise ValueError(f"it unpacks to {size} bytes, more than {LIMIT}: keep it uncompressed")
 
 
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
-    """Read one array of an archive, as `read_npy` does."""
+    """Read one array of an .npz archive, as `read_npy` does.
+
+    Parameters
+    ----------
+    archive : zipfile.ZipFile
+        The open archive.
+    info : zipfile.ZipInfo
+        The member that holds the array.
+
+    Returns
+    -------
+    numpy.ndarray
+        The array, in C order and in the byte order of this machine.
+
+    Raises
+    ------
+    ValueError
+        A member that is not an array of real numbers. The message names the member.
+    """
     try:
         with archive.open(info) as stream:
             return read_npy(stream, info.file_size)

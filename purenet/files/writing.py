@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Write files whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -8,18 +8,34 @@ from pathlib import Path
 __all__ = ["PART", "flush", "replacing", "write"]
 
 PART = ".part-"
-"""The prefix of the name of a file that is not whole yet."""
+"""Prefix of the names of files that are not whole yet."""
 
-CHUNK = 1 << 20  # bytes
+_PIECE = 1 << 20  # bytes
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give the name of a file to write, which then takes the place of another, or of none.
+    """Provide the path of a temporary file, and rename that file to `path` at the end.
 
-    It lies in the same folder, for a rename is atomic only inside one file system, and is flushed
-    before the rename, for a rename may reach the disk before the data. After it the folder is
-    flushed, which holds the name. Until the rename an earlier file is as it was.
+    The temporary file lies in the same folder, because a rename is atomic only inside one file
+    system. It is flushed before the rename, which may otherwise reach the disk before the data.
+    The folder, which holds the name, is flushed after the rename. If the caller or the system
+    fails before the rename, an earlier file at `path` stays as it was.
+
+    Parameters
+    ----------
+    path : Path
+        The file to replace or to create.
+
+    Yields
+    ------
+    Path
+        The temporary file, for the caller to write.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written. The error names `path`.
     """
     part = path.with_name(f"{PART}{os.getpid()}-{path.name}")
     try:
@@ -28,16 +44,27 @@ def replacing(path: Path) -> Iterator[Path]:
             flush(part)
             os.replace(part, path)
         except BaseException:
-            with suppress(OSError):  # the first error tells more
+            with suppress(OSError):  # the first error says more
                 os.unlink(part)
             raise
         flush(path.parent)
-    except OSError as error:  # those of open files have no name
+    except OSError as error:  # errors of open files lack the name
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def flush(path: Path) -> None:
-    """Have the system write a file, or the names in a folder, to the disk."""
+    """Make the system write a file, or the names in a folder, to the disk.
+
+    Parameters
+    ----------
+    path : Path
+        The file or folder.
+
+    Raises
+    ------
+    OSError
+        The system cannot write it.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -51,20 +78,20 @@ def write(path: str | os.PathLike[str], content: bytes) -> None:
     Parameters
     ----------
     path : path-like
-        The file; one that is there is replaced, and stays as it was if this fails.
+        The file. An earlier file there is replaced. If the write fails, it stays as it was.
     content : bytes
-        What it will hold.
+        Content of the file.
 
     Raises
     ------
     OSError
-        When it cannot be written.
+        The file cannot be written.
     """
     with replacing(Path(path)) as part:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
             rest = memoryview(content)
-            while rest:  # a write may take a part
-                rest = rest[os.write(descriptor, rest[:CHUNK]) :]
+            while rest:  # os.write may write only a part
+                rest = rest[os.write(descriptor, rest[:_PIECE]) :]
         finally:
             os.close(descriptor)

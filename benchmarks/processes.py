@@ -1,8 +1,8 @@
-"""Contestants in processes of their own, timed in rounds that take turns.
+"""Contestants in processes of their own, which take turns.
 
-Two libraries in one process would share its threads: pools of one keep spinning while the other
-works. So each contestant has a process, which waits on a pipe, without threads at work, until it is
-told to run an epoch, and measures the time itself.
+In one process, the thread pool of one library would keep spinning while another library works. So
+each contestant has its own process. It waits on a pipe, without busy threads, until it is told to
+run an epoch, and measures the time itself.
 """
 
 import json
@@ -10,7 +10,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -18,6 +18,7 @@ from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 from threadpoolctl import threadpool_info
 
@@ -28,11 +29,11 @@ from purenet import loss
 CORES = len(os.sched_getaffinity(0))
 THREADS = ("OPENBLAS", "OMP", "MKL", "NUMBA", "VECLIB_MAXIMUM")
 KIB = 1024
-PAUSE = 0.2  # seconds: OpenBLAS spins for a tenth of one after a product
+PAUSE = 0.2  # seconds; OpenBLAS keeps spinning for 0.1 s after a product
 
 
-class Worker:
-    """A contestant in its process."""
+class ContestantProcess:
+    """A contestant in a process of its own."""
 
     def __init__(self, name: str, task: Task, threads: int = CORES) -> None:
         self.name = name
@@ -41,7 +42,7 @@ class Worker:
             [
                 sys.executable,
                 "-m",
-                "benchmarks.workers",
+                "benchmarks.processes",
                 name,
                 json.dumps(asdict(task)),
                 str(threads),
@@ -54,7 +55,7 @@ class Worker:
         )
 
     def ask(self, question: str) -> Any:
-        """Send one word and return what the worker answers."""
+        """Send a question, one word, and return the answer of the process."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(question + "\n")
@@ -64,11 +65,11 @@ class Worker:
         return json.loads(answer)
 
     def seconds(self) -> float:
-        """Run an epoch, and return its seconds."""
+        """Run an epoch and return its time in seconds."""
         sleep(PAUSE)
         return float(self.ask("epoch"))
 
-    def __enter__(self) -> "Worker":
+    def __enter__(self) -> "ContestantProcess":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,87 +77,91 @@ class Worker:
 
 
 def compare(
-    benchmark: BenchmarkFixture, workers: Mapping[str, Worker], rounds: int
+    benchmark: BenchmarkFixture, processes: Mapping[str, ContestantProcess], rounds: int
 ) -> dict[str, dict[str, Any]]:
-    """Time workers in rounds that take turns in shuffled order; ratios are to the first of them.
+    """Time processes and return their figures. Ratios are to the time of the first process.
 
-    pytest-benchmark times the first, and lets the others take their turns before it does.
+    In each round every process runs one epoch, in shuffled order. pytest-benchmark times the first
+    process; the others take their turns in its setup function.
     """
-    first, *_ = workers
-    for worker in workers.values():
-        worker.seconds()  # compiles, and touches its memory
-    seconds: dict[str, list[float]] = {name: [] for name in workers}
+    first, *_ = processes
+    for process in processes.values():
+        process.seconds()  # warm-up: compile code and touch memory
+    seconds: dict[str, list[float]] = {name: [] for name in processes}
     rng = np.random.default_rng(0)
-    turns = iter([name for _ in range(rounds) for name in rng.permutation(list(workers))])
+    turns = iter([name for _ in range(rounds) for name in rng.permutation(list(processes))])
 
-    def others() -> None:
+    def run_up_to_the_first() -> None:
         for name in turns:
             if name == first:
                 break
-            seconds[name].append(workers[name].seconds())
+            seconds[name].append(processes[name].seconds())
 
-    def the_first() -> None:
-        seconds[first].append(workers[first].seconds())
+    def run_the_first() -> None:
+        seconds[first].append(processes[first].seconds())
 
-    benchmark.pedantic(the_first, setup=others, rounds=rounds)  # type: ignore[no-untyped-call]
-    others()
+    benchmark.pedantic(run_the_first, setup=run_up_to_the_first, rounds=rounds)  # type: ignore[no-untyped-call]
+    run_up_to_the_first()  # the processes after the first one in the last round
     figures = {}
-    for name, worker in workers.items():
+    for name, process in processes.items():
         ratios = np.divide(seconds[name], seconds[first])
         figures[name] = {
             "seconds": median(seconds[name]),
             "seconds IQR": _iqr(seconds[name]),
             "ratio": median(ratios),
             "ratio IQR": _iqr(ratios),
-            **worker.ask("result"),
-            "pools": worker.ask("pools"),
+            **process.ask("result"),
+            "pools": process.ask("pools"),
         }
     benchmark.extra_info["contestants"] = figures
     return figures
 
 
 def anonymous_memory() -> int:
-    """Return the bytes of this process in memory that no file holds."""
+    """Return how many bytes of this process are in memory without a file behind them."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * KIB
     raise OSError("no RssAnon in /proc/self/status")
 
 
-def _iqr(numbers: Any) -> float:
+def _iqr(numbers: Sequence[float] | NDArray[Any]) -> float:
     low, high = np.percentile(numbers, [25, 75])
     return float(high - low)
 
 
 def work(name: str, task: Task, threads: int) -> None:
-    """Answer questions from stdin on stdout."""
+    """Answer the questions on stdin, one per line, with JSON on stdout."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     epoch, params = getattr(peers if name in peers.LIBRARIES else contestants, name)(task)
-    done, value, anonymous = 0, 0.0, 0
+    epochs_done, training_loss, anonymous = 0, 0.0, 0
 
-    def pools() -> Any:
+    def pools() -> list[dict[str, Any]]:
         keys = ("user_api", "internal_api", "version", "num_threads")
         return [{key: pool[key] for key in keys} for pool in threadpool_info()]
 
     def run() -> float:
-        nonlocal done, value, anonymous
-        rows = task.rows(done)
+        nonlocal epochs_done, training_loss, anonymous
+        rows = task.rows(epochs_done)
         start = perf_counter()
-        value = epoch(rows)
+        training_loss = epoch(rows)
         seconds = perf_counter() - start
-        done += 1
-        anonymous = max(anonymous, anonymous_memory())  # while `rows` is there
+        epochs_done += 1
+        anonymous = max(anonymous, anonymous_memory())  # counts `rows` too
         return seconds
 
     def result() -> dict[str, float]:
-        """Return what came of training: loss on 10,000 images in float64, by one function."""
+        """Return figures of the training.
+
+        For every contestant `purenet.loss` computes the loss, in float64 on 10,000 images.
+        """
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
         figures: dict[str, float] = {
-            "epochs": done,
+            "epochs": epochs_done,
             "peak bytes": peak,
             "anonymous bytes": anonymous,
+            "training loss": training_loss,
         }
-        figures["training loss"] = value
         if trained := {k: np.asarray(p, float) for k, p in params().items()}:
             x, y = task.floats("float64")
             x, y = x[:10_000], y[:10_000]
