@@ -1,10 +1,13 @@
-"""Profiles of Hypothesis: derandomised by default, so that a failure here is a failure there."""
+"""Profiles of Hypothesis, and the option --long.
+
+The default profile is derandomised: every machine tests the same examples.
+"""
 
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Float64 stays float64.
+# JAX would round float64 to float32 otherwise.
 jax.config.update("jax_enable_x64", val=True)  # type: ignore[no-untyped-call]
 
 common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -14,11 +17,11 @@ settings.load_profile("default")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--long``: the tests of reliability with all their kills, faults and files."""
+    """Add the option ``--long``, which runs the tests of reliability in full."""
     parser.addoption("--long", action="store_true", help="run the long forms of tests/reliability")
 
 
 @pytest.fixture
 def long(request: pytest.FixtureRequest) -> bool:
-    """Tell whether the long form of a test is asked for."""
+    """Tell whether the tests of reliability run in full."""
     return bool(request.config.getoption("--long"))

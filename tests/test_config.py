@@ -1,4 +1,4 @@
-"""The hyperparameters: their defaults, and what is refused."""
+"""Claims about the hyperparameters: what is stored, and what is refused."""
 
 from dataclasses import FrozenInstanceError
 from typing import Any
@@ -10,13 +10,13 @@ from purenet import REPORT, Config
 
 
 def test_config_is_frozen() -> None:
-    """A run's hyperparameters cannot change under it."""
+    """No field of a Config can be assigned."""
     with pytest.raises(FrozenInstanceError):
         Config().epochs = 3  # type: ignore[misc]
 
 
-def test_numbers_become_those_of_python() -> None:
-    """NumPy scalars are stored as Python numbers, so that they widen nothing and can be saved."""
+def test_numpy_scalars_become_python_numbers() -> None:
+    """Fields hold Python numbers, which widen no array and can be written as JSON."""
     scalars: dict[str, Any] = {
         "learning_rate": np.float32(0.5),
         "momentum": np.float32(0.5),
@@ -33,8 +33,13 @@ def test_numbers_become_those_of_python() -> None:
         assert type(stored[name]) is type(scalar.item())
 
 
+def test_the_largest_seed_is_accepted() -> None:
+    """Seeds go up to 2¹²⁸ - 1."""
+    assert Config(seed=2**128 - 1).seed == 2**128 - 1
+
+
 def test_report_preset_is_the_report() -> None:
-    """The preset holds what the report prints for its first experiment: raw pixels among them."""
+    """REPORT holds the values that the report prints for its first experiment, on raw pixels."""
     printed = {"learning_rate": 0.01, "momentum": 0.9, "l2": 1e-3, "batch_size": 128, "epochs": 10}
     assert Config(**printed, shuffle=False, input_scale=1) == REPORT  # type: ignore[arg-type]
 
@@ -56,11 +61,12 @@ def test_report_preset_is_the_report() -> None:
         ("epochs", None, "epochs must be an integer >= 0, got None"),
         ("shuffle", 1, "shuffle must be True or False, got 1"),
         ("seed", -1, "seed must be an integer >= 0, got -1"),
+        ("seed", 2**128, f"seed must be below 2**128, got {2**128}"),
         ("input_scale", None, "input_scale must be a finite number >= 0, got None"),
     ],
 )
 def test_each_field_is_checked(field: str, value: Any, message: str) -> None:
-    """A bad field is a ValueError that names it, its value and what was expected."""
+    """A bad field raises ValueError, which names the field, its value and what was expected."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         Config(**{field: value})
     assert str(caught.value) == message

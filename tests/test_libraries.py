@@ -1,4 +1,4 @@
-"""The law of array libraries: the same lines on other arrays give the same numbers."""
+"""The law of array libraries: arrays of any library give the numbers of NumPy."""
 
 from functools import partial
 from typing import Any
@@ -15,13 +15,13 @@ from purenet.testing.strategies import Problem, problems
 from tests.support.libraries import LIBRARIES, to_numpy
 
 OTHERS = [name for name in LIBRARIES if name != "numpy"]
-# Few shapes and examples: JAX compiles each operation for every shape that it meets.
+# JAX compiles each operation anew for each shape, so there are few shapes and few examples.
 FEWER = settings(max_examples=settings().max_examples // 4)
 SIZES = st.sampled_from([[1, 1], [2, 3, 3, 2]])
 
 
 def converted(library: str, problem: Problem) -> tuple[dict[str, Any], Any, Any]:
-    """Return a problem's arrays as those of a library, which have layouts of their own."""
+    """Return the arrays of a problem as C-ordered arrays of a library."""
 
     def convert(array: Any) -> Any:
         return LIBRARIES[library](np.array(array, order="C"))
@@ -30,7 +30,7 @@ def converted(library: str, problem: Problem) -> tuple[dict[str, Any], Any, Any]
 
 
 def assert_alike(got: Any, expected: Any, bound: Any) -> None:
-    """Two evaluations differ by twice what one may differ from the exact result."""
+    """Refuse numbers that differ by more than twice the error bound of one evaluation."""
     assert np.all(np.abs(to_numpy(got).astype(np.float64) - expected) <= 2 * bound)
 
 
@@ -38,7 +38,7 @@ def assert_alike(got: Any, expected: Any, bound: Any) -> None:
 @FEWER
 @given(problem=problems(SIZES, max_examples=2))
 def test_functions_agree_within_rounding(library: str, problem: Problem) -> None:
-    """Logits, loss, gradient and step are NumPy's, and arrays of the library in its dtype."""
+    """Logits, loss, gradient and step are those of NumPy up to rounding, in the same dtype."""
     params, x, y, l2 = problem
     theirs, x_theirs, y_theirs = converted(library, problem)
 
@@ -72,7 +72,7 @@ derived = jax.jit(jax.grad(partial(purenet.loss, l2=L2)))
 @FEWER
 @given(problem=problems(SIZES, max_examples=2))
 def test_jit_and_grad_agree_within_rounding(problem: Problem) -> None:
-    """Our gradient compiled by JAX, and the one JAX derives from our loss, kinks included."""
+    """`backward` inside jit, and JAX's gradient of `loss`, are NumPy's `backward`, at kinks too."""
     params, x, y, _ = problem
     theirs = converted("jax", problem)
     value, grads = jitted(*theirs)

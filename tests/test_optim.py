@@ -1,4 +1,4 @@
-"""The update: moving-average momentum."""
+"""Claims about the step: moving-average momentum."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ def dictionaries(dtype: Any = np.float64) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_step_is_the_moving_average_of_gradients(dtype: Any, momentum: float) -> None:
-    """After t steps the velocity is (1 - β) Σ_s β^(t-s) g_s, and p has moved by -η Σ v."""
+    """After t steps, v = (1 - β) Σ_s β^(t-s) g_s, and p has moved by -η times the sum of all v."""
     params, _, _ = dictionaries(dtype)
     gradients = [problem(4, 3, 2, seed=10 + t, dtype=dtype).params for t in range(6)]
     p, v = params, init_velocity(params)
@@ -30,14 +30,14 @@ def test_step_is_the_moving_average_of_gradients(dtype: Any, momentum: float) ->
         history = np.array([g[name] for g in gradients], np.float64)
         power = momentum ** np.subtract.outer(np.arange(6), np.arange(6)).clip(0)
         velocities = (1 - momentum) * np.einsum("ts,s...->t...", np.tril(power), history)
-        eps = 32 * np.finfo(dtype).eps  # 6 steps of 4 roundings of numbers of order 1
+        eps = 32 * np.finfo(dtype).eps  # 6 steps with 4 roundings of numbers of order 1
         np.testing.assert_allclose(v[name], velocities[-1], rtol=eps, atol=eps)
         moved = params[name] - 0.1 * velocities.sum(axis=0)
         np.testing.assert_allclose(p[name], moved, rtol=eps, atol=eps)
 
 
 def test_first_step_from_rest_moves_by_one_minus_momentum() -> None:
-    """There is no bias correction and no special first step."""
+    """The first step has no bias correction: from v = 0 it moves p by -η (1 - β) g."""
     p, v, g = ({"b1": np.array([value])} for value in (1.0, 0.0, 2.0))
     p, v = momentum_step(p, v, g, learning_rate=0.5, momentum=0.75)
     assert (p["b1"][0], v["b1"][0]) == (0.75, 0.5)
@@ -45,7 +45,7 @@ def test_first_step_from_rest_moves_by_one_minus_momentum() -> None:
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_step_agrees_in_every_array_library(library: str) -> None:
-    """The same lines on other arrays give the same numbers, and jit too."""
+    """Arrays of any library give the numbers of NumPy."""
     given = dictionaries()
     expected = momentum_step(*given, learning_rate=0.1, momentum=0.9)
     asarray = LIBRARIES[library]
@@ -58,7 +58,7 @@ def test_step_agrees_in_every_array_library(library: str) -> None:
 
 
 def test_step_runs_inside_jit() -> None:
-    """Under `jax.jit` the step gives what it gives outside."""
+    """Inside `jax.jit` the step gives the same numbers."""
     step = jax.jit(lambda p, v, g: momentum_step(p, v, g, learning_rate=0.1, momentum=0.9))
     p, v, g = dictionaries()
     expected = momentum_step(p, v, g, learning_rate=0.1, momentum=0.9)
@@ -68,7 +68,7 @@ def test_step_runs_inside_jit() -> None:
 
 
 def test_float64_hyperparameters_do_not_widen_float32() -> None:
-    """A learning rate from NumPy leaves a float32 network float32."""
+    """Hyperparameters of type np.float64 leave a float32 network in float32."""
     p, v, g = dictionaries(np.float32)
     for one in momentum_step(p, v, g, learning_rate=np.float64(0.1), momentum=np.float64(0.9)):
         assert {array.dtype for array in one.values()} == {np.dtype(np.float32)}
@@ -98,7 +98,7 @@ BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
 
 @pytest.mark.parametrize(("call", "message"), BAD_CALLS, ids=[message for _, message in BAD_CALLS])
 def test_bad_arguments_are_named(call: Callable[[], Any], message: str) -> None:
-    """Each bad argument is a ValueError that names its value and what was expected."""
+    """A bad argument raises ValueError, which names the value and what was expected."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         call()
     assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""The package as a whole: its names, and what importing it costs."""
+"""Claims about the package as a whole: its public names, and what an import loads."""
 
 import runpy
 import subprocess
@@ -10,7 +10,7 @@ import purenet
 
 
 def test_public_names_are_these() -> None:
-    """Adding or removing a public name is a decision, made here."""
+    """A public name is added or removed only together with this list."""
     assert set(purenet.__all__) == {
         "REPORT",
         "Config",
@@ -36,18 +36,18 @@ def test_public_names_are_these() -> None:
     assert all(hasattr(purenet, name) for name in purenet.__all__)
 
 
-def test_importing_needs_no_extra() -> None:
-    """`import purenet` loads none of the optional libraries."""
+def test_importing_purenet_loads_no_optional_library() -> None:
+    """`import purenet` works without any extra."""
     optional = ["PIL", "hypothesis", "jax", "matplotlib", "mpmath", "numba", "torch"]
     code = f"import sys, purenet; print([name for name in {optional} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
 
 
-def test_package_runs_as_a_command(
+def test_python_m_purenet_is_the_command_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`python -m purenet` is the command line."""
+    """`python -m purenet --version` prints what `purenet --version` prints."""
     monkeypatch.setattr(sys, "argv", ["purenet", "--version"])
     with pytest.raises(SystemExit) as ended:
         runpy.run_module("purenet", run_name="__main__")

@@ -1,7 +1,7 @@
-"""Ten steps of training, followed in exact arithmetic and by the optimisers of other libraries.
+"""Claims about ten steps of training: exact arithmetic and other libraries take the same steps.
 
-The settings of each library are those of `docs/conventions.md`. A library that is not installed has
-no test here.
+Each library has the settings of `docs/conventions.md`. A library that is not installed is not
+tested.
 """
 
 from dataclasses import asdict, replace
@@ -13,11 +13,12 @@ import pytest
 
 from purenet import Config, State, backward, epochs, train
 from purenet.testing import oracles
+from purenet.training import epoch_order
 from tests.support.optimisers import OPTIMISERS, follow_torch
 from tests.support.problems import Problem, problem
 
-# 9 examples in batches of 2, the last of 1: two epochs are ten steps. A full batch is one epoch.
-MINI = Config(learning_rate=0.3, momentum=0.9, l2=0.1, batch_size=2, epochs=2, seed=3)
+# 9 examples make five batches, the last of one example: two epochs are ten steps.
+MINI = Config(learning_rate=0.3, momentum=0.9, l2=0.1, batch_size=2, epochs=2, seed=1)
 RUNS = {
     "mini-batch": MINI,
     "full-batch": replace(MINI, batch_size=None, epochs=10),
@@ -25,25 +26,26 @@ RUNS = {
 }
 SEEDS = range(3)
 
-# Of parameters, in units of eps. A step rounds the gradient by less than 80 eps (`backward_bound`
-# on these batches), which in the end moves parameters by η ≤ 0.3 of that, and rounds parameters
-# below 2 and their updates: 32 eps in all. There are 10 steps. Rows of the Jacobian of the ten
-# steps, found by automatic differentiation, sum to less than 4: errors grow no more. Two
-# trajectories differ by twice as much. No ReLU changes sides: on the way no |z| is below 0.004.
+# The tolerance of parameters, in units of eps. Rounding moves the gradient of a step by less than
+# 80 eps (`backward_bound` on these batches), and so the parameters by less than 0.3 · 80 eps, since
+# η ≤ 0.3. Parameters, which are below 2, and their updates are rounded too: a step adds less than
+# 32 eps. There are 10 steps. Later steps increase an error less than fourfold: that is the largest
+# sum of a row of the Jacobian of ten steps, by automatic differentiation. Both trajectories have
+# errors, hence the factor 2. No |z| is below 0.004 on the way, so that no ReLU switches.
 TOLERANCE = 32 * 10 * 4 * 2
-# Of losses: magnitudes of a gradient sum to less than 20; a loss is rounded by less than 64 eps.
+# The absolute values of a gradient sum to less than 20, and a loss is rounded by less than 64 eps.
 LOSS_TOLERANCE = 20 * TOLERANCE + 64
-# Of the velocity (p_9 - p_10) / η, where η ≥ 0.1.
+# The velocity is (p_9 - p_10) / η with η ≥ 0.1.
 VELOCITY_TOLERANCE = 2 * TOLERANCE / 0.1
 
 
 def start(seed: int, dtype: Any = np.float64) -> Problem:
-    """Draw normal numbers: a network of 5, 4 and 3 units and 9 examples."""
+    """Draw a network of 5, 4 and 3 units, and 9 examples."""
     return problem(5, 4, 3, n=9, seed=seed, dtype=dtype)
 
 
 def assert_near(got: Any, expected: Any, multiple: float, dtype: Any = np.float64) -> None:
-    """Refuse numbers that are further apart than a multiple of eps."""
+    """Refuse numbers that differ by more than a multiple of eps."""
     atol = multiple * float(np.finfo(dtype).eps)
     np.testing.assert_allclose(got, np.asarray(expected, float), rtol=0, atol=atol)
 
@@ -51,8 +53,8 @@ def assert_near(got: Any, expected: Any, multiple: float, dtype: Any = np.float6
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("run", RUNS)
-def test_ten_steps_are_those_of_exact_arithmetic(run: str, seed: int, dtype: Any) -> None:
-    """Parameters, velocity and history are those of the fold with 60 digits."""
+def test_ten_steps_agree_with_exact_arithmetic(run: str, seed: int, dtype: Any) -> None:
+    """Parameters, velocity and history are those of the same ten steps with 60 digits."""
     cfg = RUNS[run]
     params, x, y = start(seed, dtype)
     exact_params, exact_velocity, exact_losses = oracles.train(params, (x, y), **asdict(cfg))
@@ -67,17 +69,17 @@ def test_ten_steps_are_those_of_exact_arithmetic(run: str, seed: int, dtype: Any
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
-def test_ten_steps_are_those_of_another_library(optimiser: str, run: str, seed: int) -> None:
-    """Its optimiser, on its own gradients, gives parameters and losses after every epoch."""
+def test_ten_steps_agree_with_another_library(optimiser: str, run: str, seed: int) -> None:
+    """The optimiser and the gradients of another library give the same parameters and losses."""
     cfg = RUNS[run]
     params, x, y = start(seed)
     n, size = len(x), cfg.batch_size or len(x)
-    orders = [np.random.Generator(np.random.PCG64([3, e])).permutation(n) for e in range(10)]
+    orders = [epoch_order(cfg.seed, e, n) for e in range(10)]
     rows = [order[i : i + size] for order in orders for i in range(0, n, size)][:10]
     steps = list(OPTIMISERS[optimiser](params, [(x[batch], y[batch]) for batch in rows], cfg))
-    of_epoch = 10 // cfg.epochs
+    per_epoch = 10 // cfg.epochs
     for e, record in enumerate(epochs(params, (x, y), cfg)):
-        batches = slice(e * of_epoch, (e + 1) * of_epoch)
+        batches = slice(e * per_epoch, (e + 1) * per_epoch)
         losses = [step.loss * len(batch) for step, batch in zip(steps, rows, strict=True)]
         assert_near(record.loss, sum(losses[batches]) / n, LOSS_TOLERANCE)
         for name in params:
@@ -87,16 +89,16 @@ def test_ten_steps_are_those_of_another_library(optimiser: str, run: str, seed: 
 if find_spec("sklearn"):
 
     @pytest.mark.parametrize("seed", SEEDS)
-    def test_ten_steps_are_those_of_scikit_learn(seed: int) -> None:
-        """`MLPClassifier` with alpha = λ·batch and η(1 - β), started from the same numbers."""
+    def test_ten_steps_agree_with_scikit_learn(seed: int) -> None:
+        """`MLPClassifier` with alpha = l2 · batch_size and learning rate η(1 - β) agrees."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPClassifier
 
-        # alpha is divided by the size of each batch: they must be of one size
+        # It divides alpha by the size of the batch, which must be the same for all batches.
         cfg = replace(MINI, shuffle=False, batch_size=4, epochs=5)
         params, x, y = start(seed)
         x, y = x[:8], y[:8]
-        y[:3] = 0, 1, 2  # for two classes it has one output, not two
+        y[:3] = 0, 1, 2  # with two classes it would have a single output
         theirs = MLPClassifier(
             hidden_layer_sizes=(4,),
             solver="sgd",
@@ -109,10 +111,10 @@ if find_spec("sklearn"):
             max_iter=cfg.epochs,
             warm_start=True,
         )
-        theirs.partial_fit(x, y, classes=[0, 1, 2])  # makes its arrays, to be replaced
+        theirs.partial_fit(x, y, classes=[0, 1, 2])  # makes the arrays that are replaced below
         theirs.coefs_ = [params["W1"].copy(), params["W2"].copy()]
         theirs.intercepts_ = [params["b1"].copy(), params["b2"].copy()]
-        with pytest.warns(ConvergenceWarning):  # five epochs are few
+        with pytest.warns(ConvergenceWarning):  # it finds five epochs too few
             theirs.fit(x, y)
         ours = train(params, (x, y), cfg)
         losses = [row["loss"] for row in ours.history]
@@ -125,8 +127,8 @@ if find_spec("sklearn"):
 if find_spec("torch"):
 
     @pytest.mark.parametrize("seed", SEEDS)
-    def test_dampening_of_torch_only_changes_the_first_velocity(seed: int) -> None:
-        """lr = η with dampening = β is training from velocity g₀, the first gradient."""
+    def test_torch_with_dampening_starts_from_the_first_gradient(seed: int) -> None:
+        """`SGD` with lr = η and dampening = β is training from the first gradient as velocity."""
         cfg = RUNS["full-batch"]
         params, x, y = start(seed)
         _, g = backward(params, x, y, l2=cfg.l2)

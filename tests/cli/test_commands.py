@@ -1,9 +1,10 @@
-"""The command line as its user meets it: files, output, exit status."""
+"""Claims about the command line as its user sees it: files, output and exit status."""
 
 import errno
 import io
 import itertools
 import json
+import logging
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from safetensors.numpy import save_file
 
 import purenet
 from purenet import Config, State
+from purenet.cli import job
 from purenet.cli.commands import main
 from purenet.cli.folder import RunFolder
 from purenet.cli.signals import Signals
@@ -32,7 +34,7 @@ from purenet.files import checkpoints, datasets, plots
 
 Cli = Callable[..., tuple[int, str, str]]
 
-# 60 pictures of 4 × 4 pixels; the label counts how many of the first two are bright.
+# 60 pictures of 4 × 4 pixels. The label is the number of bright pixels among the first two.
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (60, 16), dtype=np.uint8)
 Y = (X[:, :2] > 127).sum(axis=1)
@@ -41,14 +43,22 @@ SIZES = [16, 200, 50, 3]
 RUN = {"model.safetensors", "config.json", "history.jsonl", "curves.png"}
 TRAIN = ("train", "--data", "digits.npz", "--epochs", 2)
 
-# Weights grow 4-fold a step: logits overflow in float32 after some epochs, not in the first.
+# Weights grow fourfold in each step, so that logits overflow in float32 after some epochs.
 DIVERGING = ("--learning-rate", 1, "--momentum", 0, "--l2", 5, "--epochs", 30, "--batch-size", 7)
 DRAW = plots.curves
 
 
+@pytest.fixture(autouse=True, scope="module")
+def compiled() -> None:
+    """Compile before the first test, so that no command has to announce it."""
+    for dtype, x in (("float32", X), ("float32", X / 255), ("float64", X)):
+        params = purenet.init(SIZES, dtype=dtype)
+        WorkersEngine(params, purenet.init_velocity(params), x, Y, Config())
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in a folder that holds a data set, in a terminal of 80 columns, and do not draw."""
+    """Work in a folder with a data set, in a terminal of 80 columns, and without curves."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(plots, "curves", lambda path, _: path.touch())
@@ -58,7 +68,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Return a function that runs a command and gives exit status, stdout and stderr."""
+    """Return a function that runs a command and returns exit status, stdout and stderr."""
 
     def run(*args: object) -> tuple[int, str, str]:
         status = main([str(arg) for arg in args])
@@ -69,14 +79,14 @@ def call(capsys: pytest.CaptureFixture[str]) -> Cli:
 
 @pytest.fixture
 def model(folder: Path) -> Path:
-    """Return the file of a network that fits the data set."""
+    """Return the path of a saved network that fits the data set."""
     path = folder / "model.safetensors"
     checkpoints.save(path, purenet.init(SIZES, seed=3), Config(input_scale=0.01))
     return path
 
 
 def write_data(name: str, **arrays: Any) -> None:
-    """Write the data set, with other arrays in place of its own."""
+    """Write the data set, some of its arrays replaced."""
     own = {"x_train": DATA[0], "y_train": DATA[1], "x_test": TEST[0], "y_test": TEST[1]}
     np.savez(name, **own | arrays)
 
@@ -87,7 +97,7 @@ def content(folder: str) -> dict[str, bytes]:
 
 
 def names(folder: str) -> set[str]:
-    """Return the names of what a folder holds."""
+    """Return the names of the entries of a folder."""
     return set(os.listdir(folder))
 
 
@@ -97,11 +107,11 @@ def same_bits(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return first == second
 
 
-# What a run prints and keeps.
+# What a run prints and saves.
 
 
-def test_train_prints_a_table_and_keeps_a_run(call: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A heading, a line per epoch and the names of the files; nothing on stderr."""
+def test_train_prints_a_table_and_saves_a_run(call: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """stdout has a heading, a line per epoch and the names of the files; stderr is empty."""
     monkeypatch.setattr(plots, "curves", DRAW)
     status, out, err = call(*TRAIN)
     heading, columns, *epochs, files = out.splitlines()
@@ -121,8 +131,8 @@ def test_train_prints_a_table_and_keeps_a_run(call: Cli, monkeypatch: pytest.Mon
     assert names("purenet-run") == RUN
 
 
-def test_json_is_one_object_an_epoch_and_what_history_holds(call: Cli) -> None:
-    """Each line of stdout is strict JSON, the lines are history.jsonl, and stderr is empty."""
+def test_json_prints_the_lines_of_the_history(call: Cli) -> None:
+    """With --json, stdout is history.jsonl, a strict JSON object per epoch; stderr is empty."""
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
@@ -134,38 +144,61 @@ def test_json_is_one_object_an_epoch_and_what_history_holds(call: Cli) -> None:
     assert [row["epoch"] for row in rows] == [1, 2]
 
 
-def test_quiet_prints_nothing_and_keeps_the_run(call: Cli) -> None:
-    """--quiet is silent on both streams."""
+def test_quiet_prints_nothing_and_saves_the_run(call: Cli) -> None:
+    """With --quiet, stdout and stderr are empty."""
     assert call(*TRAIN, "--quiet") == (0, "", "")
     assert names("purenet-run") == RUN
 
 
+@pytest.mark.parametrize("options", [(), ("--json",), ("--quiet",)])
+def test_logs_of_the_engines_go_to_stderr(
+    call: Cli, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    """What an engine logs is a line on stderr, unless --quiet is given; stdout does not change."""
+    epochs, message = purenet.epochs, "compiling for float32, once: this takes some seconds"
+    _, expected, _ = call(*TRAIN, *options)
+
+    def logging_epochs(*args: Any, **more: Any) -> Any:
+        logging.getLogger("purenet.engines.workers").info(message)
+        return epochs(*args, **more)
+
+    monkeypatch.setattr(purenet, "epochs", logging_epochs)
+    status, out, err = call(*TRAIN, *options, "--overwrite")
+    assert (status, err) == (0, "" if "--quiet" in options else f"purenet: {message}\n")
+    assert without_times(out) == without_times(expected)
+    assert logging.getLogger("purenet").handlers == []
+
+
+def without_times(out: str) -> list[str]:
+    """Return the first columns of each line, which do not depend on the time."""
+    return [line[:40] for line in out.splitlines()]
+
+
 @pytest.mark.parametrize(("options", "bar"), [([], "1/2 ["), (["--json"], ""), (["--quiet"], "")])
-def test_a_terminal_sees_a_bar_which_leaves_stdout_alone(
+def test_a_terminal_shows_a_bar_on_stderr(
     call: Cli, monkeypatch: pytest.MonkeyPatch, options: list[str], bar: str
 ) -> None:
-    """The bar goes to stderr, if that is a terminal and the table is wanted."""
+    """If stderr is a terminal, it shows a bar beside the table; stdout is the same as without."""
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
-    def words(out: str) -> list[str]:  # but for the times
-        return [line[:40] for line in out.splitlines()]
-
     _, out, _ = call(*TRAIN, *options)
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    assert words(call(*TRAIN, *options, "--overwrite")[1]) == words(out)
+    assert without_times(call(*TRAIN, *options, "--overwrite")[1]) == without_times(out)
     assert bar in terminal.getvalue()
     assert bool(bar) == bool(terminal.getvalue())
 
 
-def test_each_line_is_there_when_its_epoch_ends(call: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Output into a pipe or file does not wait for a buffer to be full."""
+def test_each_line_is_flushed_at_the_end_of_its_epoch(
+    call: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the figures of an epoch are saved, the lines of all earlier epochs are on stdout."""
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written))
-    add, lines = Run.add, []
+    add, lines = RunFolder.add, []
 
     def counting(*args: Any) -> None:
         lines.append(written.getvalue().count(b"\n"))
@@ -179,8 +212,8 @@ def test_each_line_is_there_when_its_epoch_ends(call: Cli, monkeypatch: pytest.M
 def test_the_figures_are_those_of_training_and_evaluation(
     call: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Losses and accuracy are what `train` reports; speed counts training, not testing."""
-    clock = itertools.count(0, 2)  # each look at it takes two seconds
+    """Losses and accuracy are those of `train`; the times count training, not testing."""
+    clock = itertools.count(0, 2)  # two seconds pass between two calls
     monkeypatch.setattr(job, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     _, out, _ = call(*TRAIN, "--json")
     cfg = Config(epochs=2)
@@ -233,10 +266,10 @@ EVERY_OPTION = (
     ],
     ids=["defaults", "full batch", "every option", "report", "report with options"],
 )
-def test_the_options_decide_the_network_and_are_kept(
+def test_options_determine_the_run_and_are_saved(
     call: Cli, options: str, scale: str | float, dtype: str, cfg: Config
 ) -> None:
-    """The kept network is what `train` gives for these settings, to the bit; both files say so."""
+    """The saved network has the bits of `train` with these settings, which both files hold."""
     assert call(*TRAIN, *options.split())[0] == 0
     layers = [16, 9, 3] if "--layers" in options else SIZES
     initial = purenet.init(layers, seed=cfg.seed, scale=scale, dtype=dtype)
@@ -259,18 +292,18 @@ def test_the_options_decide_the_network_and_are_kept(
     }
 
 
-def test_default_layers_leave_room_for_labels_met_only_in_testing(call: Cli) -> None:
-    """The number of classes comes from both parts of the data."""
+def test_default_layers_have_a_class_for_each_label(call: Cli) -> None:
+    """The number of classes covers labels that only the test data have."""
     write_data("more.npz", y_test=TEST[1] + 4)
     assert call(*TRAIN, "--data", "more.npz", "--quiet")[0] == 0
     assert len(checkpoints.load("purenet-run/model.safetensors").params["b3"]) == 7
 
 
 @pytest.mark.parametrize("command", ["train", "predict", "evaluate", None])
-def test_help_is_ascii_within_80_columns(
+def test_help_is_ascii_of_80_columns(
     command: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Help can be read in any terminal."""
+    """The help of every command is plain ASCII in lines of at most 80 characters."""
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"] if command else ["--help"])
     out, _ = capsys.readouterr()
@@ -280,7 +313,7 @@ def test_help_is_ascii_within_80_columns(
 
 
 def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
-    """--version prints one line."""
+    """--version prints the name and the version in one line."""
     with pytest.raises(SystemExit, match="0"):
         main(["--version"])
     assert capsys.readouterr().out == f"purenet {purenet.__version__}\n"
@@ -289,8 +322,8 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
 # Earlier runs.
 
 
-def test_an_earlier_run_is_refused_and_stays_as_it_is(call: Cli) -> None:
-    """Without --overwrite no file of an earlier run changes."""
+def test_an_earlier_run_is_not_replaced_unasked(call: Cli) -> None:
+    """Without --overwrite, a folder with a run is refused, and no file changes."""
     call(*TRAIN)
     before = content("purenet-run")
     status, out, err = call(*TRAIN, "--seed", 1)
@@ -302,7 +335,7 @@ def test_an_earlier_run_is_refused_and_stays_as_it_is(call: Cli) -> None:
 def test_overwrite_replaces_a_run_and_nothing_else(
     call: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The files of the run are new, curves that cannot be drawn again go, other files stay."""
+    """Files of the run are replaced, curves that cannot be drawn are removed, other files stay."""
     call(*TRAIN)
     Path("purenet-run/notes.txt").write_text("mine")
     monkeypatch.setattr(plots, "curves", DRAW)
@@ -315,7 +348,7 @@ def test_overwrite_replaces_a_run_and_nothing_else(
 
 
 def test_overwrite_keeps_the_earlier_run_until_a_step_is_done(call: Cli) -> None:
-    """A run that diverges at once destroys nothing, and does not claim the files as its own."""
+    """A run that diverges in its first step changes no file, and prints no names of files."""
     call(*TRAIN)
     before = content("purenet-run")
     status, out, _ = call(*TRAIN, "--overwrite", "--learning-rate", 1e300)
@@ -325,9 +358,9 @@ def test_overwrite_keeps_the_earlier_run_until_a_step_is_done(call: Cli) -> None
 
 
 def test_a_folder_in_use_is_refused(call: Cli) -> None:
-    """One clear line for a second run, and for one that would go on."""
+    """While a run uses a folder, a new or resumed run there is refused with one line."""
     call(*TRAIN)
-    run = Run(Path("purenet-run"), make=False)
+    run = RunFolder(Path("purenet-run"), make=False)
     before = content("purenet-run")
     refused = (2, "", "purenet: purenet-run is in use by another run\n")
     assert call(*TRAIN, "--overwrite") == refused
@@ -336,17 +369,17 @@ def test_a_folder_in_use_is_refused(call: Cli) -> None:
     run.close()
 
 
-# Going on.
+# Resuming.
 
 
 def history(folder: str) -> list[dict[str, float]]:
-    """Return the figures of a run that do not depend on the hour."""
+    """Return the figures of a run without its times."""
     rows = [json.loads(line) for line in Path(folder, "history.jsonl").read_text().splitlines()]
     return [{k: v for k, v in row.items() if not k.startswith("s")} for row in rows]
 
 
 def assert_same_runs(one: str, other: str) -> None:
-    """Check that checkpoints and settings are equal in every byte, and histories but for times."""
+    """Check that two runs have the same bytes of checkpoint and settings, and the same figures."""
     for name in ("model.safetensors", "config.json"):
         assert Path(one, name).read_bytes() == Path(other, name).read_bytes(), name
     assert history(one) == history(other)
@@ -365,7 +398,7 @@ def whole(call: Cli) -> str:
 @pytest.mark.parametrize("every", [*("1", "2epochs", "1steps", "4steps", "1000s")])
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_a_run_can_be_extended(call: Cli, whole: str, epochs: int, every: str) -> None:
-    """Some epochs and then the rest are the uninterrupted run, to the byte."""
+    """A run of some epochs that is resumed ends with the files of the uninterrupted run."""
     interval = ("--checkpoint-every", every, "--quiet")
     assert call(*LONG, "--epochs", epochs, *interval) == (0, "", "")
     resumed = call("train", "--resume", "purenet-run", "--epochs", 4, *interval)
@@ -375,10 +408,10 @@ def test_a_run_can_be_extended(call: Cli, whole: str, epochs: int, every: str) -
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("stop", [1, 5, 6, 7, 12, 23])
-def test_a_signal_saves_at_the_next_step_and_the_run_goes_on(
+def test_a_signal_saves_the_next_whole_step(
     call: Cli, monkeypatch: pytest.MonkeyPatch, whole: str, number: signal.Signals, stop: int
 ) -> None:
-    """Exit status 130 or 143; what goes on is the uninterrupted run, to the byte."""
+    """The status is 130 or 143, and the resumed run ends with the files of an uninterrupted one."""
     run, calls = WorkersEngine.run, itertools.count(1)
 
     def interrupted(self: WorkersEngine, rows: Any) -> list[float]:
@@ -410,7 +443,7 @@ def test_a_signal_saves_at_the_next_step_and_the_run_goes_on(
 def test_a_signal_before_the_first_step_leaves_nothing(
     call: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While data are read it ends the command; while the engine is made it is noted."""
+    """A signal while data are read, or while the engine is made, leaves no folder."""
     for place in ((datasets, "load"), (purenet, "epochs")):
         whole = getattr(*place)
 
@@ -425,8 +458,8 @@ def test_a_signal_before_the_first_step_leaves_nothing(
         assert names(".") == {"digits.npz"}
 
 
-def test_a_run_that_is_done_has_nothing_to_go_on_with(call: Cli, whole: str) -> None:
-    """Exit status 0, and no file changes."""
+def test_resuming_a_finished_run_changes_nothing(call: Cli, whole: str) -> None:
+    """The command prints a heading and exits with 0, and no file changes."""
     before = content(whole)
     status, out, err = call("train", "--resume", whole)
     assert (status, err) == (0, "")
@@ -435,8 +468,8 @@ def test_a_run_that_is_done_has_nothing_to_go_on_with(call: Cli, whole: str) -> 
     assert content(whole) == before
 
 
-def test_a_run_that_ended_before_its_first_checkpoint_goes_on(call: Cli, whole: str) -> None:
-    """From its settings, which are written first."""
+def test_a_run_without_a_checkpoint_can_be_resumed(call: Cli, whole: str) -> None:
+    """A run that ended before its first checkpoint starts again with its settings."""
     shutil.copytree(whole, "again")
     Path("again/model.safetensors").unlink()
     Path("again/history.jsonl").write_text("half of a li")
@@ -444,8 +477,8 @@ def test_a_run_that_ended_before_its_first_checkpoint_goes_on(call: Cli, whole: 
     assert_same_runs("again", whole)
 
 
-def test_the_data_of_a_run_may_lie_elsewhere(call: Cli, whole: str) -> None:
-    """A fingerprint tells that they are the same."""
+def test_the_data_of_a_run_may_be_moved(call: Cli, whole: str) -> None:
+    """A run can be resumed with its data at another path; config.json then holds that path."""
     os.rename("digits.npz", "moved.npz")
     assert call("train", "--resume", whole, "--epochs", 5)[0] == 2
     moved = ("--data", "moved.npz", "--quiet")
@@ -454,7 +487,7 @@ def test_the_data_of_a_run_may_lie_elsewhere(call: Cli, whole: str) -> None:
 
 
 def test_options_that_change_nothing_may_be_repeated(call: Cli, whole: str) -> None:
-    """The whole command line of a run, with more epochs and --resume."""
+    """The first command line of a run, with more epochs and --resume, resumes the run."""
     assert "batch_size 7" in call("train", "--resume", whole, "--preset", "default")[2]
     again = (*LONG, "--epochs", 5, "--layers", "16-200-50-3", "--dtype", "float32", "--l2", "1e-4")
     assert call(*again, "--resume", whole)[0] == 0
@@ -462,7 +495,7 @@ def test_options_that_change_nothing_may_be_repeated(call: Cli, whole: str) -> N
 
 
 def edited(name: str, value: object) -> None:
-    """Write another setting into a run's config.json, or take one out."""
+    """Change a setting in the config.json of a run, or remove it if the value is None."""
     path = Path("whole/config.json")
     settings = json.loads(path.read_text()) | {name: value}
     path.write_text(json.dumps({k: v for k, v in settings.items() if v is not None}))
@@ -495,8 +528,8 @@ KEPT = "which cannot become {}: only epochs may change when a run goes on"
     ],
 )
 @pytest.mark.usefixtures("whole")
-def test_what_would_be_another_run_is_refused(call: Cli, options: str, message: str) -> None:
-    """One sentence names the difference; no file changes."""
+def test_resuming_refuses_what_would_be_another_run(call: Cli, options: str, message: str) -> None:
+    """One line names the difference, and no file changes."""
     write_data("other.npz", x_test=TEST[0] ^ 1)
     before, there = content("whole"), names(".")
     status, out, err = call("train", "--resume", "whole", *options.split())
@@ -520,26 +553,24 @@ def test_what_would_be_another_run_is_refused(call: Cli, options: str, message: 
     ],
 )
 @pytest.mark.usefixtures("whole")
-def test_settings_that_somebody_edited_are_refused(
-    call: Cli, name: str, value: object, message: str
-) -> None:
-    """What config.json says must be what the checkpoint was trained with."""
+def test_edited_settings_are_refused(call: Cli, name: str, value: object, message: str) -> None:
+    """Settings in config.json that are invalid, or not those of the checkpoint, are refused."""
     edited(name, value)
     status, out, err = call("train", "--resume", "whole")
     assert (status, out) == (2, "")
     assert message in err
 
 
-def noted_saves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Return a list that the epochs and steps of each checkpoint will be put into."""
+def recorded_saves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Return a list to which each later checkpoint adds its epochs and steps."""
     saved: list[tuple[int, int]] = []
     save = checkpoints.save
 
-    def noting(*args: Any, state: State, **options: Any) -> None:
+    def recording(*args: Any, state: State, **options: Any) -> None:
         saved.append((state.epochs, state.steps))
         save(*args, state=state, **options)
 
-    monkeypatch.setattr(checkpoints, "save", noting)
+    monkeypatch.setattr(checkpoints, "save", recording)
     return saved
 
 
@@ -553,56 +584,56 @@ def noted_saves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         ("6steps", [(1, 0), (2, 0), (3, 0), (4, 0)]),
     ],
 )
-def test_checkpoints_are_as_far_apart_as_was_said(
+def test_checkpoints_have_the_given_interval(
     call: Cli, monkeypatch: pytest.MonkeyPatch, every: str, expected: list[tuple[int, int]]
 ) -> None:
-    """There is one at the latest after the first epoch, and one at the end."""
-    saved = noted_saves(monkeypatch)
+    """There is also a checkpoint at the end, and one after the first epoch at the latest."""
+    saved = recorded_saves(monkeypatch)
     assert call(*LONG, "--checkpoint-every", every)[0] == 0
     assert saved == expected
 
 
-def test_speed_counts_the_examples_of_this_process(
+def test_samples_per_second_count_this_process_alone(
     call: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of an epoch that an earlier process began, its own part alone."""
+    """In a resumed epoch, time and examples of the earlier process do not count."""
     monkeypatch.setattr(job, "PACE", 1)
     rows = iter(range(3))
     with monkeypatch.context() as patched:
         patched.setattr(Signals, "check", lambda _: None if next(rows) < 2 else interrupt())
         assert call(*LONG)[0] == 130
-    clock = itertools.count(0, 2)  # each look at it takes two seconds
+    clock = itertools.count(0, 2)  # two seconds pass between two calls
     monkeypatch.setattr(job, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     _, out, _ = call("train", "--resume", "purenet-run", "--json")
     first, second, *_ = map(json.loads, out.splitlines())
-    # 14 of 40 examples in 2 of 6 steps were done before
+    # The earlier process trained 14 of 40 examples in 2 of 6 steps.
     assert (first["seconds"], first["samples_per_second"]) == (8, 3.2)
     assert (second["seconds"], second["samples_per_second"]) == (12, 3.3)
 
 
 def interrupt() -> None:
-    """Do as Ctrl-C does."""
+    """Raise KeyboardInterrupt, as Ctrl-C does."""
     raise KeyboardInterrupt
 
 
-def test_seconds_between_checkpoints_are_those_of_the_clock(
+def test_seconds_between_checkpoints_are_measured(
     call: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the next step after so many have gone by."""
-    clock = itertools.count()  # each look at it takes a second
+    """With 4s, a checkpoint follows the first step that ends 4 seconds after the last one."""
+    clock = itertools.count()  # a second passes between two calls
     fake = SimpleNamespace(perf_counter=time.perf_counter, monotonic=lambda: next(clock))
     monkeypatch.setattr(job, "time", fake)
     monkeypatch.setattr(job, "PACE", 1)
-    saved = noted_saves(monkeypatch)
+    saved = recorded_saves(monkeypatch)
     assert call(*LONG, "--epochs", 2, "--checkpoint-every", "4s")[0] == 0
-    assert saved == [(0, 4), (1, 2), (2, 0)]  # of six steps an epoch
+    assert saved == [(0, 4), (1, 2), (2, 0)]  # an epoch has six steps
 
 
 # How a run ends early.
 
 
-def test_divergence_keeps_the_last_finite_state(call: Cli) -> None:
-    """Exit status 1, one line on stderr, and the network before the step where it happened."""
+def test_divergence_saves_the_last_finite_state(call: Cli) -> None:
+    """The command prints one line, exits with 1, and saves the network before that step."""
     status, out, err = call(*TRAIN, *DIVERGING, "--json")
     assert status == 1
     where = re.fullmatch(
@@ -615,7 +646,7 @@ def test_divergence_keeps_the_last_finite_state(call: Cli) -> None:
     assert saved.state is not None
     assert saved.state[1:3] == (done, step)
     cfg = Config(learning_rate=1, momentum=0, l2=5, epochs=30, batch_size=7)
-    records = purenet.epochs(purenet.init(SIZES), DATA, cfg, steps=1)
+    records = purenet.epochs(purenet.init(SIZES), DATA, cfg, record_every=1)
     *_, last = itertools.islice(records, done * 6 + step)
     assert same_bits(saved.params, last.params)
     assert same_bits(saved.state.velocity, last.state.velocity)
@@ -634,7 +665,7 @@ def test_divergence_keeps_the_last_finite_state(call: Cli) -> None:
 def test_divergence_in_the_first_step_leaves_no_folder(
     call: Cli, rate: float, message: str
 ) -> None:
-    """Folders made for a run that learned nothing are removed, up to those that were there."""
+    """A run without a finite step removes the folders that were made for it."""
     status, out, err = call(
         *TRAIN, "--learning-rate", rate, "--output", "a/b/c", "--batch-size", "full", "--json"
     )
@@ -644,14 +675,14 @@ def test_divergence_in_the_first_step_leaves_no_folder(
     assert names(".") == {"digits.npz"}
 
 
-def test_an_interrupt_keeps_the_epochs_done(call: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exit status 130, and the run is that of the epochs before the interrupt."""
+def test_an_interrupt_saves_the_epochs_done(call: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C during the evaluation of an epoch exits with 130 and saves the epochs before it."""
     evaluate, calls = purenet.evaluate, itertools.count()
 
-    def interrupted(*args: Any) -> Any:
-        if next(calls) == 3:  # once before training, then once an epoch
+    def interrupted(*args: Any, **options: Any) -> Any:
+        if next(calls) == 3:  # once before training, then after each epoch
             raise KeyboardInterrupt
-        return evaluate(*args)
+        return evaluate(*args, **options)
 
     monkeypatch.setattr(purenet, "evaluate", interrupted)
     status, out, err = call(*TRAIN, "--epochs", 9, "--checkpoint-every", 5)
@@ -663,8 +694,8 @@ def test_an_interrupt_keeps_the_epochs_done(call: Cli, monkeypatch: pytest.Monke
     assert same_bits(params, purenet.train(purenet.init(SIZES), DATA, cfg).params)
 
 
-# What a shell starts with & ignores Ctrl-C, and so would the module; Numba, while it compiles, may
-# swallow it.
+# The child handles Ctrl-C even if a shell started the tests with `&`, which makes them ignore it.
+# It works without Numba, which may swallow Ctrl-C while it compiles.
 MODULE = """
 import runpy, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -674,19 +705,19 @@ runpy.run_module("purenet", run_name="__main__")
 
 
 def start(*options: str, code: str = MODULE) -> subprocess.Popen[bytes]:
-    """Start a training in a process of its own, which goes on until it is ended."""
+    """Start an endless training in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-c", code, "train", "--epochs", str(10**6), *options],
-        bufsize=0,  # so that `communicate` reads on where `readline` stopped
-        # stderr is for what ends a run, not for where Matplotlib cannot keep its caches
+        bufsize=0,  # `communicate` continues where `readline` stopped
+        # Matplotlib finds no folder for its caches, which it must not report on stderr.
         env=os.environ | {"MPLCONFIGDIR": os.path.join(os.devnull, "none")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
 
 
-def test_ctrl_c_inside_the_first_epoch_keeps_its_steps() -> None:
-    """One line on stderr, exit status 130, and a checkpoint to go on from."""
+def test_ctrl_c_inside_the_first_epoch_saves_its_steps() -> None:
+    """Ctrl-C inside the first epoch exits with 130 and leaves a checkpoint with its steps."""
     n = 100_000
     write_data("long.npz", x_train=np.zeros((n, 16), np.uint8), y_train=np.zeros(n, np.uint8))
     with start("--data", "long.npz", "--batch-size", "1") as process:
@@ -706,8 +737,8 @@ def test_ctrl_c_inside_the_first_epoch_keeps_its_steps() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_during_training_keeps_what_was_learned(number: signal.Signals) -> None:
-    """All that was printed is in the history, and the network can be read."""
+def test_a_signal_during_training_saves_the_run(number: signal.Signals) -> None:
+    """The history holds every line that was printed, and the checkpoint belongs to it."""
     with start("--data", "digits.npz", "--json") as process:
         assert process.stdout is not None
         first = process.stdout.readline()
@@ -725,8 +756,8 @@ def test_a_signal_during_training_keeps_what_was_learned(number: signal.Signals)
     assert names("purenet-run") == RUN
 
 
-def test_a_second_ctrl_c_leaves_at_once() -> None:
-    """In the middle of a step that never ends; the last checkpoint is whole."""
+def test_a_second_ctrl_c_ends_the_process_at_once() -> None:
+    """A second Ctrl-C ends a step that never returns; the last checkpoint is whole."""
     code = MODULE.replace(
         "import runpy",
         """
@@ -758,8 +789,8 @@ import runpy""",
     assert saved.epochs == 3
 
 
-def test_a_reader_that_goes_away_ends_the_run_quietly() -> None:
-    """As `purenet train --json | head -1`: no traceback, and the run is kept."""
+def test_a_closed_pipe_ends_the_run_without_a_traceback() -> None:
+    """`purenet train --json | head -1` prints no traceback and saves the run."""
     with start("--data", "digits.npz", "--json") as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["epoch"] == 1
@@ -769,8 +800,8 @@ def test_a_reader_that_goes_away_ends_the_run_quietly() -> None:
     assert names("purenet-run") == RUN
 
 
-def test_a_closed_pipe_is_exit_status_141(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
-    """What a shell reports of a process that a closed pipe ended; later output goes nowhere."""
+def test_a_closed_pipe_gives_exit_status_141(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
+    """The status is that of a process that SIGPIPE ended; later output is discarded."""
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w") as pipe:
@@ -779,8 +810,8 @@ def test_a_closed_pipe_is_exit_status_141(monkeypatch: pytest.MonkeyPatch, model
         print("more")
 
 
-def test_a_process_without_streams_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no console, or after `>&- 2>&-`, Python's streams are None."""
+def test_a_process_without_stdout_and_stderr_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run though sys.stdout and sys.stderr are None, as without a console."""
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
     assert main([str(arg) for arg in TRAIN]) == 0
@@ -790,8 +821,8 @@ def test_a_process_without_streams_works(monkeypatch: pytest.MonkeyPatch) -> Non
     assert names("purenet-run") == RUN
 
 
-def test_a_full_disk_ends_with_one_line(call: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The line names the file that could not be written; nothing is left."""
+def test_a_full_disk_gives_one_line(call: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line names the file that could not be written, and no file is left."""
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -803,7 +834,7 @@ def test_a_full_disk_ends_with_one_line(call: Cli, monkeypatch: pytest.MonkeyPat
 
 
 def test_an_error_without_a_message_is_named(call: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python's own MemoryError says nothing more."""
+    """MemoryError, which has no message, is printed with its name."""
 
     def exhausted(_: str) -> None:
         raise MemoryError
@@ -813,8 +844,8 @@ def test_an_error_without_a_message_is_named(call: Cli, monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("model")
-def test_a_message_is_one_line_whatever_it_names(call: Cli) -> None:
-    """A path may hold a line feed."""
+def test_a_message_with_a_line_feed_is_one_line(call: Cli) -> None:
+    """A line feed in a path is printed as a space."""
     assert call("predict", ".", "two\nlines.npy")[2].splitlines() == [
         "purenet: two lines.npy: No such file or directory"
     ]
@@ -824,7 +855,7 @@ def test_a_message_is_one_line_whatever_it_names(call: Cli) -> None:
 
 
 def test_without_matplotlib_a_run_has_no_curves(call: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The extra `plot` is optional."""
+    """Without the extra `plot`, a run has its three other files."""
     monkeypatch.setattr(plots, "curves", DRAW)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     status, out, err = call(*TRAIN)
@@ -833,10 +864,10 @@ def test_without_matplotlib_a_run_has_no_curves(call: Cli, monkeypatch: pytest.M
     assert names("purenet-run") == RUN - {"curves.png"}
 
 
-def test_without_pillow_arrays_are_predicted_and_pictures_refused(
+def test_without_pillow_only_arrays_are_predicted(
     call: Cli, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The extra `images` is optional; the message names it."""
+    """Without the extra `images`, a picture is refused with a line that names the extra."""
     np.save("digits.npy", X[:1])
     Path("digit.png").touch()
     monkeypatch.setitem(sys.modules, "PIL", None)
@@ -852,7 +883,7 @@ def test_without_pillow_arrays_are_predicted_and_pictures_refused(
 
 
 def test_predict_prints_class_and_probability(call: Cli, model: Path) -> None:
-    """Rows of an array are numbered; integers are scaled as in training."""
+    """Each row of an array has a line; integers are scaled as in training."""
     np.save("digits.npy", X[:5])
     params, cfg = checkpoints.load(model)[:2]
     p = purenet.predict_proba(params, X[:5] * cfg.input_scale)
@@ -864,7 +895,7 @@ def test_predict_prints_class_and_probability(call: Cli, model: Path) -> None:
 
 
 def test_a_picture_is_predicted_as_its_array(call: Cli, model: Path) -> None:
-    """PNG, its negative with --invert, and .npy of the same pixels give the same line."""
+    """A PNG picture, its negative with --invert, and an array of its pixels give the same line."""
     pixels = X[0].reshape(4, 4)
     np.save("digit.npy", pixels)
     Image.fromarray(pixels).save("light.png")
@@ -878,7 +909,7 @@ def test_a_picture_is_predicted_as_its_array(call: Cli, model: Path) -> None:
 
 
 def test_evaluate_counts_each_test_example_once(call: Cli, model: Path) -> None:
-    """The confusion matrix has the labels in rows; its trace is the accuracy."""
+    """The rows of the confusion matrix are labels, and its trace gives the accuracy."""
     status, out, err = call("evaluate", model, "--data", "digits.npz")
     assert (status, err) == (0, "")
     summary, _, columns, *rows = out.splitlines()
@@ -895,8 +926,8 @@ def test_evaluate_counts_each_test_example_once(call: Cli, model: Path) -> None:
     assert matrix.sum(axis=0).tolist() == np.bincount(predicted, minlength=3).tolist()
 
 
-def test_a_run_serves_the_other_commands_by_its_folder(call: Cli) -> None:
-    """Evaluation repeats the last epoch's figures, from the folder as from the file."""
+def test_evaluate_takes_the_folder_of_a_run(call: Cli) -> None:
+    """The folder and its model file both give the figures of the last epoch."""
     _, out, _ = call(*TRAIN, "--json")
     last = json.loads(out.splitlines()[-1])
     _, by_folder, _ = call("evaluate", "purenet-run", "--data", "digits.npz")
@@ -906,7 +937,7 @@ def test_a_run_serves_the_other_commands_by_its_folder(call: Cli) -> None:
 
 
 def test_mnist_needs_no_options(call: Cli) -> None:
-    """One epoch from the package's own data is nearly right, and reads a picture of a digit."""
+    """One epoch on the packaged MNIST gives an accuracy above 94 %, and a 7 is predicted as 7."""
     status, out, _ = call("train", "--epochs", 1, "--json")
     assert status == 0
     assert json.loads(out)["test_accuracy"] > 0.94
@@ -920,7 +951,7 @@ def test_mnist_needs_no_options(call: Cli) -> None:
     assert array.split()[1] == "7"
 
 
-# Bad input: one line on stderr, nothing on stdout, exit status 2, no folder.
+# Bad input.
 
 
 @pytest.mark.parametrize(
@@ -953,6 +984,7 @@ def test_mnist_needs_no_options(call: Cli) -> None:
         ("train --checkpoint-every 0", "--checkpoint-every: expected epochs as 2, seconds as 30s"),
         ("train --checkpoint-every 5m", "or steps as 500steps, got '5m'"),
         ("train --seed -1", "seed must be an integer >= 0, got -1"),
+        (f"train --seed {2**128}", f"seed must be below 2**128, got {2**128}"),
         ("train --data missing", "missing: No such file or directory"),
         ("train --data empty", "empty: expected an .npz file"),
         ("train --data .", "expected one file named"),
@@ -975,8 +1007,8 @@ def test_mnist_needs_no_options(call: Cli) -> None:
     ],
 )
 @pytest.mark.usefixtures("model")
-def test_bad_input_is_one_line_and_exit_status_2(call: Cli, args: str, message: str) -> None:
-    """Whatever is wrong is named; there is no traceback, and nothing is left behind."""
+def test_bad_input_gives_one_line_and_exit_status_2(call: Cli, args: str, message: str) -> None:
+    """The line names what is wrong; stdout is empty, and no file or folder is made."""
     Path("empty").touch()
     save_file({"a": np.zeros(3)}, "foreign.safetensors")
     np.save("wide.npy", np.zeros((2, 17)))

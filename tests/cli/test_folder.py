@@ -1,4 +1,4 @@
-"""The folder of a run: what is there after each step, and what is refused."""
+"""Claims about the folder of a run: what it holds at each moment, and what is refused."""
 
 import errno
 import fcntl
@@ -36,32 +36,32 @@ def opened(folder: Path, *, overwrite: bool = False, seed: int = 4) -> RunFolder
 
 
 def add(run: RunFolder, e: int, *, seed: int = 0) -> dict[str, Any]:
-    """Write epoch e, counted from 1, of a run that saves each; return its parameters."""
+    """Write the figures and a checkpoint of epoch e, counted from 1; return its parameters."""
     params = init([2, 3], seed=seed + e)
     run.add(FIGURES | {"epoch": e})
-    run.keep(params, CFG, State(init_velocity(params), e), "of the data")
+    run.stage(params, CFG, State(init_velocity(params), e), "of the data")
     run.save()
     return params
 
 
 def finished(folder: Path, epochs: int = 1) -> None:
-    """Leave a run of some epochs."""
+    """Leave a run that trained for some epochs."""
     run = opened(folder, overwrite=True)
     for e in range(epochs):
         add(run, e + 1)
     run.close()
 
 
-def test_after_each_epoch_the_folder_holds_all_of_them(tmp_path: Path) -> None:
-    """Whatever ends the process: settings, the last network, and a line for each epoch."""
+def test_after_each_epoch_the_folder_holds_the_whole_run(tmp_path: Path) -> None:
+    """After each epoch the files hold the settings, the last network and a line per epoch."""
     run = opened(tmp_path)
     for e in (1, 2, 3):
         params = add(run, e)
         assert sorted(content(tmp_path)) == sorted([".lock", *FILES[:3]])
-        loaded, cfg, state, told, _ = checkpoints.load(tmp_path / "model.safetensors")
+        loaded, cfg, state, found, _ = checkpoints.load(tmp_path / "model.safetensors")
         assert np.array_equal(loaded["W1"], params["W1"])
         assert state is not None
-        assert (cfg, state.epochs, told) == (CFG, e, "of the data")
+        assert (cfg, state.epochs, found) == (CFG, e, "of the data")
         lines = (tmp_path / "history.jsonl").read_text().splitlines()
         assert [json.loads(line) for line in lines] == [
             FIGURES | {"epoch": i} for i in range(1, e + 1)
@@ -71,12 +71,12 @@ def test_after_each_epoch_the_folder_holds_all_of_them(tmp_path: Path) -> None:
     assert sorted(content(tmp_path)) == sorted(FILES)
 
 
-def test_what_was_noted_is_saved_at_the_latest_as_the_run_is_closed(tmp_path: Path) -> None:
-    """Between two checkpoints, the last whole state is kept in mind."""
+def test_close_saves_the_state_that_was_staged_last(tmp_path: Path) -> None:
+    """A state that was staged after the last checkpoint is saved when the run is closed."""
     run = opened(tmp_path)
     for seed in (1, 2):
         params = init([2, 3], seed=seed)
-        run.keep(params, CFG, State(init_velocity(params), 0, seed), "of the data")
+        run.stage(params, CFG, State(init_velocity(params), 0, seed), "of the data")
     assert sorted(content(tmp_path)) == [".lock"]
     assert run.close() == ["model.safetensors", "config.json", "history.jsonl"]
     saved = checkpoints.load(tmp_path / "model.safetensors")
@@ -86,10 +86,10 @@ def test_what_was_noted_is_saved_at_the_latest_as_the_run_is_closed(tmp_path: Pa
     assert (tmp_path / "history.jsonl").read_text() == ""
 
 
-def test_the_history_is_on_the_disk_before_its_checkpoint(
+def test_the_history_is_flushed_before_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be ahead of the checkpoint, never behind."""
+    """On the disk, the history may be ahead of the checkpoint but never behind it."""
     run = opened(tmp_path)
     add(run, 1)
     done: list[str] = []
@@ -106,8 +106,8 @@ def test_the_history_is_on_the_disk_before_its_checkpoint(
     run.close()
 
 
-def test_folders_are_made_and_go_again_if_nothing_is_saved(tmp_path: Path) -> None:
-    """A run without a step leaves the folders that were there before it, and no others."""
+def test_folders_are_removed_if_nothing_is_saved(tmp_path: Path) -> None:
+    """A run without a step leaves only the folders that existed before it."""
     (tmp_path / "there").mkdir()
     for folder in (tmp_path / "there", tmp_path / "there" / "a" / "b"):
         run = opened(folder)
@@ -116,8 +116,8 @@ def test_folders_are_made_and_go_again_if_nothing_is_saved(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.rglob("*")] == ["there"]
 
 
-def test_a_folder_that_others_use_by_now_stays(tmp_path: Path) -> None:
-    """Only empty folders are removed."""
+def test_a_folder_with_other_files_is_not_removed(tmp_path: Path) -> None:
+    """A folder that was made for a run stays if somebody has put a file into it."""
     run = opened(tmp_path / "a" / "b")
     (tmp_path / "a" / "notes.txt").touch()
     assert run.close() == []
@@ -125,8 +125,8 @@ def test_a_folder_that_others_use_by_now_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_any_file_of_a_run_tells_an_earlier_run(tmp_path: Path, name: str) -> None:
-    """The message names the file, and what to do."""
+def test_any_file_of_a_run_counts_as_an_earlier_run(tmp_path: Path, name: str) -> None:
+    """The error names the file and the three options to choose from."""
     (tmp_path / name).write_bytes(b"earlier")
     message = rf"holds an earlier run \({name}\): go on with --resume, .*--output, .*--overwrite"
     run = RunFolder(tmp_path, make=True)
@@ -136,8 +136,8 @@ def test_any_file_of_a_run_tells_an_earlier_run(tmp_path: Path, name: str) -> No
     assert content(tmp_path) == {name: b"earlier"}
 
 
-def test_an_earlier_run_is_replaced_at_the_first_save(tmp_path: Path) -> None:
-    """Until then all of it is there, after it nothing of it; other files stay as they are."""
+def test_the_first_save_replaces_an_earlier_run(tmp_path: Path) -> None:
+    """The earlier run is whole before the first save and gone after it; other files stay."""
     finished(tmp_path, epochs=3)
     (tmp_path / "notes.txt").write_bytes(b"mine")
     before = content(tmp_path)
@@ -152,11 +152,11 @@ def test_an_earlier_run_is_replaced_at_the_first_save(tmp_path: Path) -> None:
     run.close()
 
 
-# Two at once.
+# Two runs at once.
 
 
 def test_a_folder_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
-    """Until the first run is closed, or its process ends, there is no second."""
+    """A second run can take a folder only after the first one is closed."""
     run = opened(tmp_path)
     add(run, 1)
     before = content(tmp_path)
@@ -169,10 +169,10 @@ def test_a_folder_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("others", [0, 1])
-def test_a_lock_that_its_owner_removes_meanwhile_locks_nothing(
+def test_a_lock_file_that_its_owner_removed_is_not_a_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: int
 ) -> None:
-    """Between opening and locking it the owner may remove it, and a third may make another."""
+    """A run locks another file if the owner removes the first one between open and lock."""
     flock = fcntl.flock
     calls: list[Any] = []
 
@@ -192,19 +192,19 @@ def test_a_lock_that_its_owner_removes_meanwhile_locks_nothing(
     run.close()
 
 
-def test_parts_of_files_that_a_killed_process_left_are_removed(tmp_path: Path) -> None:
-    """They are of no use; whole files stay."""
+def test_unfinished_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    """The next run removes temporary files of a process that was killed; whole files stay."""
     finished(tmp_path)
     (tmp_path / ".part-1234-model.safetensors").write_bytes(b"half")
     RunFolder(tmp_path, make=False).close()
     assert sorted(content(tmp_path)) == sorted(FILES)
 
 
-# Going on.
+# Resuming.
 
 
-def test_a_run_goes_on_with_its_settings_checkpoint_and_history(tmp_path: Path) -> None:
-    """Lines of epochs beyond the checkpoint are dropped, half a line too, as it next saves."""
+def test_a_run_resumes_with_its_settings_checkpoint_and_history(tmp_path: Path) -> None:
+    """The first save after that drops the lines of epochs that are not in the checkpoint."""
     finished(tmp_path, epochs=2)
     history = tmp_path / "history.jsonl"
     whole = history.read_bytes()
@@ -228,8 +228,8 @@ def test_a_run_goes_on_with_its_settings_checkpoint_and_history(tmp_path: Path) 
     assert json.loads((tmp_path / "config.json").read_text()) == {"seed": 5}
 
 
-def test_a_run_without_a_checkpoint_goes_on_from_its_settings(tmp_path: Path) -> None:
-    """It was ended between writing one and the other."""
+def test_a_run_without_a_checkpoint_resumes_from_its_settings(tmp_path: Path) -> None:
+    """A process that ended before its first checkpoint leaves the settings alone."""
     finished(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     run = RunFolder(tmp_path, make=False)
@@ -239,12 +239,12 @@ def test_a_run_without_a_checkpoint_goes_on_from_its_settings(tmp_path: Path) ->
 
 
 def change(name: str, text: str) -> Callable[[Path], object]:
-    """Return a function that writes a file of a run."""
+    """Return a function that writes this text to a file of a run."""
     return lambda folder: (folder / name).write_text(text)
 
 
 def without_state(folder: Path) -> None:
-    """Replace the checkpoint by a network alone."""
+    """Replace the checkpoint by one without a state."""
     checkpoints.save(folder / "model.safetensors", init([2, 3]), CFG)
 
 
@@ -276,10 +276,10 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(("damage", "message"), DAMAGED.values(), ids=DAMAGED)
-def test_a_damaged_run_does_not_go_on(
+def test_a_damaged_run_is_not_resumed(
     tmp_path: Path, damage: Callable[[Path], object], message: str
 ) -> None:
-    """The message names the file; nothing is written."""
+    """The error names the file, and no file changes."""
     finished(tmp_path, epochs=2)
     damage(tmp_path)
     before = content(tmp_path)
@@ -290,13 +290,13 @@ def test_a_damaged_run_does_not_go_on(
     assert content(tmp_path) == before
 
 
-# What the system refuses.
+# Errors of the system.
 
 
-def test_a_folder_that_cannot_be_written_is_refused_before_an_epoch(
+def test_a_folder_that_cannot_be_written_is_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lock is a file: the system is asked at once."""
+    """Making the lock file shows that the folder cannot be written, before any training."""
     whole = io.open
 
     def refuse(path: Any, *args: Any, **options: Any) -> Any:
@@ -309,10 +309,10 @@ def test_a_folder_that_cannot_be_written_is_refused_before_an_epoch(
         RunFolder(tmp_path, make=True)
 
 
-def test_a_full_disk_leaves_no_half_of_a_line(
+def test_a_full_disk_leaves_no_part_of_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """History and checkpoint are what they were."""
+    """If the disk is full, the history and the checkpoint stay as they were."""
     run = opened(tmp_path)
     add(run, 1)
     before = content(tmp_path)
@@ -334,8 +334,8 @@ def test_a_full_disk_leaves_no_half_of_a_line(
     run.close()
 
 
-def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
-    """The message says what is wrong with the path."""
+def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    """The error says that the path is not a folder."""
     path = tmp_path / "file"
     path.touch()
     for make in (True, False):
@@ -345,17 +345,17 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
         RunFolder(tmp_path / "missing", make=False)
 
 
-def test_without_matplotlib_there_are_no_curves(
+def test_a_run_without_matplotlib_has_no_curves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The names that `close` returns are those that are there."""
+    """`close` returns the names of the other three files."""
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     run = opened(tmp_path)
     add(run, 1)
     assert run.close() == FILES[:3]
 
 
-def test_a_run_stands_for_its_model(tmp_path: Path) -> None:
-    """A folder gives the file in it; any other path is the file itself."""
+def test_the_folder_of_a_run_stands_for_its_model(tmp_path: Path) -> None:
+    """The model file of a folder is the file in it; any other path is the model file itself."""
     assert model_file(tmp_path) == tmp_path / "model.safetensors"
     assert model_file(tmp_path / "other.safetensors") == tmp_path / "other.safetensors"

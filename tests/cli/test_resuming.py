@@ -1,4 +1,4 @@
-"""Runs that stop, resume, branch and change their settings, against one fold that never stops."""
+"""Claims about resuming: any mixture of stops, branches and changes gives the uninterrupted run."""
 
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -10,33 +10,36 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from purenet import Config, TrainResult, backward, epochs, init_velocity, momentum_step, train
+from purenet.training import epoch_order
 from tests.support.problems import problem
 
 Params = dict[str, Any]
 Data = tuple[Any, Any]
 
-# In units of eps. A step rounds a gradient by less than 100 eps, which in the end moves parameters
-# by η ≤ 0.3 of that, and rounds parameters below 4 and their updates: 40 eps in all. There are at
-# most 80 steps: 8 rules, 2 epochs, 5 examples. Rows of the Jacobian of 80 such steps, found by
-# automatic differentiation, sum to less than 128: errors grow no more. Two runs differ by twice as
-# much. Velocities have no larger errors; losses have, as magnitudes of a gradient sum to 40.
+# Rounding moves the gradient of a step by less than 100 eps, and so the parameters by less than
+# 0.3 · 100 eps, since η ≤ 0.3. Parameters, which are below 4, and their updates are rounded too: a
+# step adds less than 40 eps. There are at most 80 steps: 8 rules of 2 epochs of 5 examples. Later
+# steps increase an error less than 128-fold: that is the largest sum of a row of the Jacobian of 80
+# steps, by automatic differentiation. Both runs have errors, hence the factor 2. Errors of the
+# velocity are no larger. The absolute values of a gradient, which sum to less than 40, carry errors
+# of parameters to the loss.
 TOLERANCE = 40 * 80 * 128 * 2 * float(np.finfo(np.float64).eps)
 LOSS_TOLERANCE = 40 * TOLERANCE
 
 
 class Fold(NamedTuple):
-    """`backward` and `momentum_step` over the batches of every epoch so far."""
+    """The result of `backward` and `momentum_step` on the batches of all epochs so far."""
 
     params: Params
     velocity: Params
     losses: list[float]
 
     def next(self, data: Data, cfg: Config) -> "Fold":
-        """Return what one more epoch makes of it."""
+        """Return the result after one more epoch."""
         p, v, losses = self
         x, y = data
         n, size = len(x), cfg.batch_size or len(x)
-        order = np.random.Generator(np.random.PCG64([cfg.seed, len(losses)])).permutation(n)
+        order = epoch_order(cfg.seed, len(losses), n)
         total = 0.0
         for batch in (order[i : i + size] for i in range(0, n, size)):
             loss, g = backward(p, x[batch], y[batch], l2=cfg.l2)
@@ -47,7 +50,7 @@ class Fold(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """What training has come to, in which settings, and where they began; and the fold so far."""
+    """The result of a run so far, its settings, its result when they last changed, and the fold."""
 
     result: TrainResult
     cfg: Config
@@ -65,7 +68,7 @@ def bits(result: TrainResult) -> list[bytes]:
 
 
 class Resuming(RuleBasedStateMachine):
-    """Go on from any run there is, as often as wanted, to make others."""
+    """Resume any run so far, any number of times, to make other runs."""
 
     runs = Bundle("runs")
 
@@ -77,7 +80,7 @@ class Resuming(RuleBasedStateMachine):
         momentum=st.sampled_from([0.0, 0.9]),
     )
     def start(self, n: int, seed: int, batch_size: int, momentum: float) -> Run:
-        """Draw a network and normal numbers for it, and train no epoch."""
+        """Draw a network and its data, and train for no epoch."""
         params, *data = problem(3, 4, 2, n=n, seed=seed)
         self.data: Data = (data[0], data[1])
         cfg = Config(
@@ -94,21 +97,23 @@ class Resuming(RuleBasedStateMachine):
 
     @rule(target=runs, run=runs, more=st.integers(0, 2))
     def resume(self, run: Run, more: int) -> Run:
-        """Train some epochs more, to the end."""
+        """Train for some more epochs."""
         before = run.result
-        least = int(before.state.steps > 0)  # an epoch under way is brought to its end
+        least = int(before.state.steps > 0)  # a part of an epoch is completed
         cfg = replace(run.cfg, epochs=before.state.epochs + max(more, least))
         result = train(before.params, self.data, cfg, state=before.state)
         return self.checked(run, result._replace(history=before.history + result.history))
 
     @rule(target=runs, run=runs, taken=st.integers(1, 2), steps=st.none() | st.integers(1, 3))
     def stop(self, run: Run, taken: int, steps: int | None) -> Any:
-        """Break off after some records of many, also inside an epoch; go on from any of them."""
+        """Stop after some records, also inside an epoch, and add the run at each of them."""
         params, state, history = run.result
         cfg = replace(run.cfg, epochs=1000)
         stopped = []
-        for record in islice(epochs(params, self.data, cfg, state=state, steps=steps), taken):
-            if record.state.steps:  # is compared once the epoch has come to its end
+        for record in islice(
+            epochs(params, self.data, cfg, state=state, record_every=steps), taken
+        ):
+            if record.state.steps:  # compared after the epoch
                 run = replace(run, result=TrainResult(record.params, record.state, history))
             else:
                 history = [*history, {"epoch": record.epoch, "loss": record.loss}]
@@ -123,13 +128,13 @@ class Resuming(RuleBasedStateMachine):
         | st.fixed_dictionaries({"learning_rate": st.sampled_from([0.05, 0.1, 0.3])}),
     )
     def change(self, run: Run, change: dict[str, Any]) -> Run:
-        """Set another batch size or learning rate for what comes, between epochs."""
+        """Change the batch size or the learning rate of later epochs."""
         if run.result.state.steps:
             return run
         return replace(run, cfg=replace(run.cfg, **change), origin=run.result)
 
     def checked(self, before: Run, result: TrainResult) -> Run:
-        """Compare what a run has come to with the fold, and with a run that did not stop."""
+        """Compare the result of a run with the fold, and with a run that did not stop."""
         fold = before.fold
         while len(fold.losses) < result.state.epochs:
             fold = fold.next(self.data, before.cfg)
@@ -151,8 +156,8 @@ class Resuming(RuleBasedStateMachine):
         return replace(before, result=result, fold=fold)
 
     @invariant()
-    def earlier_results_are_as_they_were(self) -> None:
-        """No later training has written to what an earlier one gave."""
+    def earlier_results_do_not_change(self) -> None:
+        """No training writes to the results of an earlier one."""
         for result, then in getattr(self, "seen", []):
             assert bits(result) == then
 

@@ -1,4 +1,4 @@
-"""Signals that end a command: told in one line, noted while work is not whole, never swallowed."""
+"""Claims about signals: each one ends the command where its work is whole, with one line."""
 
 import signal
 import sys
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from purenet.cli import commands
 from purenet.cli.entry import main
 from purenet.cli.signals import Signals
 
@@ -16,8 +17,8 @@ BOTH = [signal.SIGINT, signal.SIGTERM]
 
 
 @pytest.mark.parametrize("number", BOTH)
-def test_a_signal_is_an_exception_and_has_the_conventional_status(number: signal.Signals) -> None:
-    """130 for Ctrl-C, 143 for SIGTERM; afterwards the process listens as before."""
+def test_a_signal_raises_keyboard_interrupt(number: signal.Signals) -> None:
+    """Its status is 130 for Ctrl-C and 143 for SIGTERM; the previous handlers come back."""
     before = [signal.getsignal(each) for each in BOTH]
     with Signals() as signals:
         with pytest.raises(KeyboardInterrupt):
@@ -28,10 +29,10 @@ def test_a_signal_is_an_exception_and_has_the_conventional_status(number: signal
 
 
 @pytest.mark.parametrize("number", BOTH)
-def test_while_patient_the_first_is_noted_and_the_second_left_to_the_system(
+def test_while_patient_only_a_second_signal_ends_the_process(
     number: signal.Signals,
 ) -> None:
-    """The system ends the process, whatever Python is doing."""
+    """The first signal is recorded for `check`; the system handles the second one."""
     with Signals() as signals:
         signals.check()
         signals.patient = True
@@ -41,13 +42,13 @@ def test_while_patient_the_first_is_noted_and_the_second_left_to_the_system(
             signals.check()
 
 
-def test_an_exception_of_the_program_itself_counts_as_ctrl_c() -> None:
-    """KeyboardInterrupt without a signal."""
+def test_keyboard_interrupt_without_a_signal_counts_as_ctrl_c() -> None:
+    """A KeyboardInterrupt that the program raises itself has the status of Ctrl-C."""
     assert Signals().outcome() == ("interrupted", 130)
 
 
-def test_what_is_ignored_stays_ignored() -> None:
-    """As in what a shell started with &."""
+def test_an_ignored_signal_stays_ignored() -> None:
+    """A process that ignores Ctrl-C, as one that a shell starts with `&`, goes on ignoring it."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with Signals() as signals:
@@ -57,10 +58,10 @@ def test_what_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_thread_leaves_signals_to_the_main_thread(
+def test_the_command_line_runs_in_another_thread(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The command line can be run there too."""
+    """Another thread than the main one, which cannot handle signals, can run a command."""
     monkeypatch.setattr(sys, "argv", ["purenet", "nonsense"])
     statuses: list[int] = []
     thread = threading.Thread(target=lambda: statuses.append(main()))
@@ -71,35 +72,35 @@ def test_a_thread_leaves_signals_to_the_main_thread(
 
 
 def interrupted() -> None:
-    """Be interrupted."""
+    """Receive a signal."""
     signal.raise_signal(signal.SIGTERM)
 
 
-def losing() -> None:
-    """Be interrupted in a callback of a library that goes on all the same."""
+def swallowing() -> None:
+    """Receive a signal in a callback that swallows the exception."""
     with suppress(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)
 
 
-class Module:
-    """The package while its command line is being loaded."""
+class Package:
+    """A stand-in for the package `purenet.cli` that runs a function when `commands` is imported."""
 
     def __init__(self, load: Callable[[], Any]) -> None:
         self.load = load
 
     def __getattr__(self, name: str) -> Any:
-        """Load, once."""
-        if name == "cli":
+        """Run the function at the first access."""
+        if name == "commands":
             load, self.load = self.load, lambda: None
             load()
-        return cli
+        return commands
 
 
-@pytest.mark.parametrize("load", [interrupted, losing])
-def test_ctrl_c_while_the_command_line_loads_is_one_line(
+@pytest.mark.parametrize("load", [interrupted, swallowing])
+def test_a_signal_while_the_command_line_loads_gives_one_line(
     load: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No traceback, whether the exception comes through or is lost."""
-    monkeypatch.setitem(sys.modules, "purenet", Module(load))
+    """There is no traceback, also if a callback swallows the exception."""
+    monkeypatch.setitem(sys.modules, "purenet.cli", Package(load))
     assert main() == 143
     assert capsys.readouterr() == ("", "purenet: terminated\n")

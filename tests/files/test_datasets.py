@@ -1,4 +1,4 @@
-"""Claims about purenet.datasets: the digits are the official ones, and no bad file gets through."""
+"""Claims about data sets: the packaged digits are the official ones; bad files are refused."""
 
 import gzip
 import hashlib
@@ -39,8 +39,8 @@ SMALL = {
 }
 Packer: TypeAlias = Callable[[bytes], bytes]
 PACK: list[Packer] = [bytes, gzip.compress]
-# What reading may hold beyond the data that are there: one chunk in the reader and its copy in the
-# growing result, which doubles at most, plus half a chunk for the buffers of file and zlib.
+# The memory that reading may take beyond the data: one chunk in the reader, its copy in the growing
+# result, which at most doubles, and half a chunk for the buffers of file and zlib.
 MEMORY = 3.5 * reading.CHUNK
 
 
@@ -56,7 +56,7 @@ def idx(array: np.ndarray[Any, Any]) -> bytes:
 
 
 def write_folder(folder: Path, names: list[str], **changed: np.ndarray[Any, Any]) -> Path:
-    """Write the small data set as IDX files under four names, gzipped where the name says so."""
+    """Write the small data set as IDX files with four names, gzipped if the name ends in .gz."""
     for name, array in zip(names, (SMALL | changed).values(), strict=True):
         content = idx(array)
         (folder / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
@@ -70,7 +70,7 @@ def write_npz(path: Path, **changed: np.ndarray[Any, Any]) -> Path:
 
 
 def assert_small(data: Dataset) -> None:
-    """Check that a data set is the small one, its images flattened."""
+    """Check that a data set is the small one with flattened images."""
     (x_train, y_train), (x_test, y_test) = data
     for got, key in ((x_train, "x_train"), (x_test, "x_test")):
         np.testing.assert_array_equal(got, SMALL[key].reshape(-1, 6), strict=True)
@@ -97,38 +97,38 @@ def digits() -> Dataset:
 
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return one file to write again and again, for many examples in one test."""
+    """Return the path of a file that a test may write many times."""
     return tmp_path_factory.mktemp("idx") / "scratch"
 
 
 # The packaged digits.
 
 
-def test_packaged_mnist_is_the_official_one_byte_for_byte(digits: Dataset) -> None:
-    """The four official IDX files, rebuilt from the arrays, have the official SHA-256."""
+def test_packaged_mnist_has_the_bytes_of_the_official_files(digits: Dataset) -> None:
+    """The four IDX files, rebuilt from the arrays, have the official SHA-256 hashes."""
     (x_train, y_train), (x_test, y_test) = digits
     rebuilt = (x_train.reshape(-1, 28, 28), y_train, x_test.reshape(-1, 28, 28), y_test)
     for array, (name, digest) in zip(rebuilt, OFFICIAL.items(), strict=True):
         assert hashlib.sha256(idx(array)).hexdigest() == digest, name
 
 
-def test_mnist_is_flat_uint8_rows_and_labels(digits: Dataset) -> None:
-    """Images are (n, 784) and labels (n,), all uint8, rows contiguous and writable."""
+def test_mnist_has_rows_of_784_bytes_and_labels(digits: Dataset) -> None:
+    """Images have shape (n, 784) and labels (n,), in contiguous and writable uint8 arrays."""
     arrays = [array for part in digits for array in part]
     assert [a.shape for a in arrays] == [(60000, 784), (60000,), (10000, 784), (10000,)]
     assert all(a.dtype == np.uint8 and a.flags.c_contiguous and a.flags.writeable for a in arrays)
 
 
-def test_load_mnist_is_mnist_in_new_arrays(digits: Dataset) -> None:
-    """The word "mnist" loads equal arrays that share no memory with those of another call."""
+def test_load_of_the_word_mnist_gives_new_arrays(digits: Dataset) -> None:
+    """`load("mnist")` gives the arrays of `mnist()`, which share no memory with other calls."""
     for again, once in zip(load("mnist"), digits, strict=True):
         for a, b in zip(again, once, strict=True):
             assert np.array_equal(a, b)
             assert not np.shares_memory(a, b)
 
 
-def test_mnist_archive_has_keras_keys_and_shapes_within_12_megabytes() -> None:
-    """mnist.npz can stand in for Keras' file of that name, and keeps the package small."""
+def test_mnist_archive_can_replace_that_of_keras_and_is_small() -> None:
+    """mnist.npz has the keys and shapes of Keras' mnist.npz, and takes at most 12 MB."""
     content = (DATA / "mnist.npz").read_bytes()
     assert len(content) <= 12_000_000
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
@@ -137,7 +137,7 @@ def test_mnist_archive_has_keras_keys_and_shapes_within_12_megabytes() -> None:
 
 
 def test_data_readme_gives_the_hashes_licence_and_authors() -> None:
-    """The notes beside the data name every file with its hash, the licence and the authors."""
+    """The README of the data names the hash of every file, the licence and the authors."""
     readme = (DATA / "README.md").read_text("utf-8")
     for name, digest in OFFICIAL.items():
         assert f"{digest}  {name}\n" in readme
@@ -149,7 +149,7 @@ def test_data_readme_gives_the_hashes_licence_and_authors() -> None:
 def test_data_readme_recipe_makes_the_archive_from_four_idx_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The Python in the README, run beside four IDX files, leaves an archive that loads."""
+    """The Python of that README turns four IDX files into an archive that `load` reads."""
     monkeypatch.chdir(write_folder(tmp_path, list(OFFICIAL)))
     recipe = re.search(r"```python\n(.*?)```", (DATA / "README.md").read_text("utf-8"), re.DOTALL)
     assert recipe
@@ -164,7 +164,7 @@ def test_data_readme_recipe_makes_the_archive_from_four_idx_files(
 def test_read_idx_inverts_writing_for_every_type_and_rank(
     scratch: Path, data: st.DataObject, name: str, pack: Packer
 ) -> None:
-    """Shape, dtype and every bit (of NaNs too) survive, gzipped or not, in native byte order."""
+    """Shape, dtype and every bit survive, also those of NaN, with and without gzip."""
     shapes = hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=4)
     array = data.draw(hnp.arrays(name, shapes, fill=st.nothing()))
     scratch.write_bytes(pack(idx(array)))
@@ -180,10 +180,10 @@ def test_read_idx_inverts_writing_for_every_type_and_rank(
     shape=st.lists(st.integers(0, 3), max_size=3),
     tail=st.binary(max_size=64),
 )
-def test_read_idx_refuses_whatever_it_does_not_read_in_full(
+def test_read_idx_reads_all_bytes_or_refuses_the_file(
     scratch: Path, code: int, shape: list[int], tail: bytes
 ) -> None:
-    """Of any bytes, either an array comes that writes the same bytes, or ValueError."""
+    """Any bytes give either an array that is written as these bytes, or ValueError."""
     content = header(code, *shape) + tail
     scratch.write_bytes(content)
     try:
@@ -196,7 +196,7 @@ def test_read_idx_refuses_whatever_it_does_not_read_in_full(
 
 
 def test_read_idx_reads_each_type_code_as_big_endian(tmp_path: Path) -> None:
-    """The bytes of the value 1, as the format writes them, read as 1 in every type."""
+    """The big-endian bytes of the number 1 are read as 1 in every type."""
     ones = {8: "01", 9: "01", 11: "0001", 12: "00000001", 13: "3f800000", 14: "3ff0000000000000"}
     for name, code in CODES.items():
         path = tmp_path / name
@@ -204,8 +204,8 @@ def test_read_idx_reads_each_type_code_as_big_endian(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_idx(path), np.ones(1, name), strict=True)
 
 
-def test_read_idx_tells_gzip_by_content_not_by_name(tmp_path: Path) -> None:
-    """A gzipped file without .gz and a plain one with it are both read."""
+def test_read_idx_recognises_gzip_by_content_not_by_name(tmp_path: Path) -> None:
+    """A gzipped file without the ending .gz is read, and so is a plain file with it."""
     for path, content in (
         (tmp_path / "labels-idx1-ubyte", gzip.compress(idx(SMALL["y_train"]))),
         (tmp_path / "labels-idx1-ubyte.gz", idx(SMALL["y_train"])),
@@ -219,7 +219,7 @@ def test_read_idx_tells_gzip_by_content_not_by_name(tmp_path: Path) -> None:
 def test_read_idx_reads_more_than_one_chunk(
     scratch: Path, monkeypatch: pytest.MonkeyPatch, pack: Packer
 ) -> None:
-    """Sizes around whole numbers of chunks lose and add nothing."""
+    """Files of one chunk, of two, and of one byte more or less are read exactly."""
     monkeypatch.setattr(reading, "CHUNK", 8)
     for n in (7, 8, 9, 15, 16, 17):
         array = np.arange(n, dtype=np.uint8)
@@ -230,7 +230,7 @@ def test_read_idx_reads_more_than_one_chunk(
 def test_read_idx_refuses_a_gzip_stream_beyond_the_limit(
     scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More than 4 GiB are refused as they are claimed; plain files are as large as they are."""
+    """A gzip stream whose header claims more than 4 GiB is refused; plain files have no limit."""
     scratch.write_bytes(gzip.compress(header(8, 2**16, 2**16, 2)))
     message = "it unpacks to 8589934592 bytes, more than 4294967296: keep it uncompressed"
     with pytest.raises(ValueError, match=f"scratch: {message}"):
@@ -243,7 +243,7 @@ def test_read_idx_refuses_a_gzip_stream_beyond_the_limit(
 
 
 def test_pipes_and_devices_are_refused_without_waiting(tmp_path: Path) -> None:
-    """Nobody writes to the pipe, and the device never ends."""
+    """A pipe that nobody writes to and a device that never ends are refused at once."""
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
         for read in (read_idx, load):
@@ -253,7 +253,7 @@ def test_pipes_and_devices_are_refused_without_waiting(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pack", PACK, ids=["plain", "gzip"])
 def test_read_idx_refuses_a_file_cut_at_any_byte(scratch: Path, pack: Packer) -> None:
-    """Every proper prefix of a file raises ValueError that names the file."""
+    """Every proper prefix of a file raises ValueError, which names the file."""
     content = pack(idx(np.arange(6, dtype=np.int16).reshape(2, 3)))
     for length in range(len(content)):
         scratch.write_bytes(content[:length])
@@ -266,7 +266,7 @@ def test_read_idx_refuses_a_file_cut_at_any_byte(scratch: Path, pack: Packer) ->
 def test_read_idx_refuses_trailing_bytes(
     scratch: Path, array: np.ndarray[Any, Any], excess: int
 ) -> None:
-    """More elements than the header claims are refused, plain, gzipped, or behind the stream."""
+    """Bytes after the last element are refused: plain, in the gzip stream, or behind it."""
     content, more = idx(array), b"\1" * excess
     for file in (content + more, gzip.compress(content + more), gzip.compress(content) + more):
         scratch.write_bytes(file)
@@ -275,7 +275,7 @@ def test_read_idx_refuses_trailing_bytes(
 
 
 def test_read_idx_never_returns_wrong_numbers_from_a_damaged_gzip_file(scratch: Path) -> None:
-    """With any one byte changed, the array is the same (gzip's own notes) or ValueError."""
+    """A file with one byte changed is refused, or gives the same array."""
     array = np.arange(40, dtype=np.uint8)
     content = gzip.compress(idx(array))
     refused = 0
@@ -285,7 +285,8 @@ def test_read_idx_never_returns_wrong_numbers_from_a_damaged_gzip_file(scratch: 
             np.testing.assert_array_equal(read_idx(scratch), array, strict=True)
         except ValueError:
             refused += 1
-    assert refused >= len(content) - 8  # flags, time, level and system take 7 of its 10 first bytes
+    # Seven of the first ten bytes are flags, a time, a level and a system, which change nothing.
+    assert refused >= len(content) - 8
 
 
 @pytest.mark.parametrize(
@@ -303,17 +304,17 @@ def test_read_idx_never_returns_wrong_numbers_from_a_damaged_gzip_file(scratch: 
     ],
 )
 @pytest.mark.parametrize("pack", PACK, ids=["plain", "gzip"])
-def test_read_idx_says_what_is_wrong_with_a_file(
+def test_read_idx_says_what_it_expected_and_found(
     scratch: Path, content: bytes, message: str, pack: Packer
 ) -> None:
-    """The message names the file, what was expected and what was found instead."""
+    """The error names the file, what was expected and what was found."""
     scratch.write_bytes(pack(content))
     with pytest.raises(ValueError, match=f"{re.escape(str(scratch))}: expected .*{message}"):
         read_idx(scratch)
 
 
 def test_read_idx_accepts_rank_zero_and_axes_of_size_zero(scratch: Path) -> None:
-    """Rank 0 is one element; a size of 0 is none, whatever the other sizes."""
+    """An array of rank 0 has one element; an array with a size of 0 has none."""
     for array in (np.array(7, np.uint8), np.empty((3, 0, 2), np.int32), np.empty(0, np.float64)):
         scratch.write_bytes(idx(array))
         np.testing.assert_array_equal(read_idx(scratch), array, strict=True)
@@ -323,7 +324,7 @@ def test_read_idx_accepts_rank_zero_and_axes_of_size_zero(scratch: Path) -> None
 def test_read_idx_refuses_shapes_that_numpy_cannot_hold(
     scratch: Path, shape: tuple[int, ...]
 ) -> None:
-    """A well-formed file of a rank or size beyond NumPy's raises ValueError with its name."""
+    """A file whose rank or size is beyond the limits of NumPy raises ValueError, which names it."""
     scratch.write_bytes(header(8, *shape) + bytes(0 in shape or 1))
     with pytest.raises(ValueError, match=r"scratch: "):
         read_idx(scratch)
@@ -331,32 +332,32 @@ def test_read_idx_refuses_shapes_that_numpy_cannot_hold(
 
 @pytest.mark.parametrize("shape", [(10**6, 10**6), (2**32 - 1,) * 255], ids=["1 TB", "rank 255"])
 @pytest.mark.parametrize("pack", PACK, ids=["plain", "gzip"])
-def test_read_idx_allocates_nothing_that_only_a_header_claims(
+def test_read_idx_allocates_no_memory_for_a_claim_of_the_header(
     scratch: Path, shape: tuple[int, ...], pack: Packer
 ) -> None:
-    """A tiny file that claims a terabyte is refused within a few buffers of memory."""
+    """A file of 100 bytes that claims a terabyte is refused within a few buffers of memory."""
     content = header(8, *shape) + bytes(100)
     scratch.write_bytes(pack(content))
     assert peak_of_refusal(scratch) < MEMORY
 
 
-def test_read_idx_checks_a_plain_file_by_its_size_before_reading(scratch: Path) -> None:
-    """A (sparse) file of 2 GB that does not fit its header is refused without reading its body."""
+def test_read_idx_compares_header_and_size_of_a_plain_file_first(scratch: Path) -> None:
+    """A sparse file of 2 GB that does not fit its header is refused before its body is read."""
     for claimed in (10, 2**32 - 1):
         scratch.write_bytes(header(8, claimed))
         os.truncate(scratch, 2**31)
-        assert peak_of_refusal(scratch) < reading.CHUNK  # not one chunk of the body
+        assert peak_of_refusal(scratch) < reading.CHUNK  # less than one chunk of the body
     scratch.unlink()
 
 
 def test_read_idx_unpacks_no_more_of_a_gzip_bomb_than_its_header_claims(scratch: Path) -> None:
-    """64 MB of zeros behind a header for 1,000 bytes are refused within a few buffers of memory."""
+    """64 MiB of zeros behind a header for 1,000 bytes are refused within 1 MiB of memory."""
     scratch.write_bytes(gzip.compress(header(8, 1000) + bytes(2**26), 1))
-    assert peak_of_refusal(scratch) < reading.CHUNK  # fewer than 1 MiB of the 64 were unpacked
+    assert peak_of_refusal(scratch) < reading.CHUNK
 
 
-def test_a_missing_source_is_file_not_found(tmp_path: Path) -> None:
-    """A path that does not exist is the operating system's error, with its name."""
+def test_a_missing_source_raises_file_not_found(tmp_path: Path) -> None:
+    """A path that does not exist raises the error of the system, which names it."""
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read_idx(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="nowhere"):
@@ -375,10 +376,10 @@ EMNIST_NAMES = [
 
 @pytest.mark.parametrize("suffix", ["", ".gz"], ids=["plain", "gzip"])
 @pytest.mark.parametrize("names", [MNIST_NAMES, EMNIST_NAMES], ids=["mnist", "emnist"])
-def test_load_reads_a_folder_as_mnist_or_emnist_names_it(
+def test_load_reads_folders_with_the_names_of_mnist_and_emnist(
     tmp_path: Path, names: list[str], suffix: str
 ) -> None:
-    """The four files are found under either naming, gzipped or not, among other files."""
+    """The four files are found among others, with either naming, with and without .gz."""
     for bystander in ("README", "emnist-letters-mapping.txt", f"{names[0]}.part", f"._{names[0]}"):
         (tmp_path / bystander).touch()
     write_folder(tmp_path, [name + suffix for name in names])
@@ -386,10 +387,10 @@ def test_load_reads_a_folder_as_mnist_or_emnist_names_it(
     assert_small(load(str(tmp_path)))
 
 
-def test_a_folder_called_mnist_is_a_path_not_the_word(
+def test_a_folder_named_mnist_can_be_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Path("mnist") and "./mnist" name a folder, even where "mnist" means the packaged digits."""
+    """Path("mnist") and "./mnist" mean the folder; the word "mnist" means the packaged digits."""
     monkeypatch.chdir(tmp_path)
     Path("mnist").mkdir()
     write_folder(Path("mnist"), MNIST_NAMES)
@@ -398,7 +399,7 @@ def test_a_folder_called_mnist_is_a_path_not_the_word(
 
 
 def test_load_prefers_the_plain_file_to_the_gzipped_one(tmp_path: Path) -> None:
-    """Where both are there, the gzipped file is not even opened; a directory is not a file."""
+    """A gzipped file is not opened beside the plain one; a folder of that name does not count."""
     for name in MNIST_NAMES[:3]:
         (tmp_path / f"{name}.gz").write_bytes(b"never opened")
     (tmp_path / MNIST_NAMES[3]).mkdir()
@@ -408,7 +409,7 @@ def test_load_prefers_the_plain_file_to_the_gzipped_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", range(4))
 def test_load_names_the_file_that_a_folder_lacks(tmp_path: Path, missing: int) -> None:
-    """The message has the folder and the name that was looked for; half a download is no file."""
+    """The error has the folder and the missing name; a file that ends in .part does not count."""
     write_folder(tmp_path, MNIST_NAMES)
     (tmp_path / MNIST_NAMES[missing]).rename(tmp_path / f"{MNIST_NAMES[missing]}.part")
     expected = rf"{re.escape(str(tmp_path))}: expected .*{MNIST_NAMES[missing]}\[\.gz\].* got none"
@@ -417,7 +418,7 @@ def test_load_names_the_file_that_a_folder_lacks(tmp_path: Path, missing: int) -
 
 
 def test_load_names_the_candidates_it_cannot_choose_between(tmp_path: Path) -> None:
-    """With two data sets in one folder, the message has the names of both."""
+    """If a folder holds two data sets, the error has the names of both."""
     write_folder(tmp_path, MNIST_NAMES)
     write_folder(tmp_path, EMNIST_NAMES)
     with pytest.raises(ValueError, match=rf"got {EMNIST_NAMES[0]}, {MNIST_NAMES[0]}$"):
@@ -425,14 +426,14 @@ def test_load_names_the_candidates_it_cannot_choose_between(tmp_path: Path) -> N
 
 
 def test_load_refuses_files_of_different_data_sets(tmp_path: Path) -> None:
-    """Four files that are complete only across two data sets are refused, by name."""
+    """Three files of one data set and one of another are refused with their names."""
     names = [*EMNIST_NAMES[:3], "emnist-digits-test-labels-idx1-ubyte"]
     with pytest.raises(ValueError, match=f"files of one data set, got {', '.join(names)}"):
         load(write_folder(tmp_path, names))
 
 
 def test_load_names_the_damaged_file_of_a_folder(tmp_path: Path) -> None:
-    """An IDX file that read_idx refuses is named by its own path."""
+    """The error has the path of the IDX file that read_idx refuses."""
     write_folder(tmp_path, MNIST_NAMES)
     (tmp_path / MNIST_NAMES[2]).write_bytes(b"")
     with pytest.raises(ValueError, match=re.escape(str(tmp_path / MNIST_NAMES[2]))):
@@ -442,8 +443,8 @@ def test_load_names_the_damaged_file_of_a_folder(tmp_path: Path) -> None:
 # .npz archives.
 
 
-def test_load_reads_an_npz_archive_whatever_its_layout(tmp_path: Path) -> None:
-    """Stored or compressed, with more arrays, big-endian or in column order: the same numbers."""
+def test_load_reads_npz_archives_of_any_layout(tmp_path: Path) -> None:
+    """Archives may be compressed, hold more arrays, and be big-endian or in column order."""
     assert_small(load(write_npz(tmp_path / "compressed.npz")))
     np.savez(tmp_path / "stored", extra=np.ones(3), **SMALL)  # type: ignore[arg-type]
     assert_small(load(str(tmp_path / "stored.npz")))
@@ -455,7 +456,7 @@ def test_load_reads_an_npz_archive_whatever_its_layout(tmp_path: Path) -> None:
 
 
 def test_load_names_the_keys_of_an_archive_that_lacks_one(tmp_path: Path) -> None:
-    """The message has the keys that were expected and those that were found."""
+    """The error has the keys that were expected and those that were found."""
     np.savez(tmp_path / "a.npz", images=SMALL["x_train"], x_test=SMALL["x_test"])
     expected = r"a\.npz: expected .* x_train, y_train, x_test, y_test: it holds images, x_test$"
     with pytest.raises(ValueError, match=expected):
@@ -463,13 +464,13 @@ def test_load_names_the_keys_of_an_archive_that_lacks_one(tmp_path: Path) -> Non
 
 
 def test_load_refuses_object_arrays(tmp_path: Path) -> None:
-    """An array of objects, which only pickle reads, is refused and nothing is unpickled."""
+    """An array of objects, which only pickle could read, is refused."""
     with pytest.raises(ValueError, match=r"a\.npz: .*y_test\.npy: .* real numbers, got object"):
         load(write_npz(tmp_path / "a.npz", y_test=np.array([1, None], object)))
 
 
 def test_load_refuses_an_array_member_with_trailing_bytes(tmp_path: Path) -> None:
-    """Numbers behind those that a member's header claims are not silently dropped."""
+    """Bytes behind the last number of a member are an error."""
     path = write_npz(tmp_path / "a.npz")
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
@@ -481,7 +482,7 @@ def test_load_refuses_an_array_member_with_trailing_bytes(tmp_path: Path) -> Non
 
 
 def test_load_refuses_a_file_that_is_no_zip_archive(tmp_path: Path) -> None:
-    """An IDX file, one array alone and an empty file are refused by name."""
+    """An IDX file, an .npy file and an empty file are refused with their names."""
     np.save(tmp_path / "alone.npy", SMALL["x_train"])
     for content in (idx(SMALL["x_train"]), (tmp_path / "alone.npy").read_bytes(), b""):
         path = tmp_path / "a.npz"
@@ -491,7 +492,7 @@ def test_load_refuses_a_file_that_is_no_zip_archive(tmp_path: Path) -> None:
 
 
 def test_load_refuses_an_npz_archive_cut_at_any_byte(scratch: Path) -> None:
-    """Every proper prefix of an archive raises ValueError that names the file."""
+    """Every proper prefix of an archive raises ValueError, which names the file."""
     buffer = io.BytesIO()
     np.savez(buffer, **SMALL)  # type: ignore[arg-type]
     content = buffer.getvalue()
@@ -503,7 +504,7 @@ def test_load_refuses_an_npz_archive_cut_at_any_byte(scratch: Path) -> None:
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_load_never_returns_wrong_numbers_from_a_damaged_archive(scratch: Path, save: Any) -> None:
-    """With the lowest bit of any one byte changed, the data are the same or ValueError."""
+    """An archive with one bit changed is refused, or gives the same data."""
     buffer = io.BytesIO()
     save(buffer, **SMALL)
     content = buffer.getvalue()
@@ -514,15 +515,15 @@ def test_load_never_returns_wrong_numbers_from_a_damaged_archive(scratch: Path, 
             assert_small(load(scratch))
         except ValueError:
             refused += 1
-    assert refused > len(content) / 2  # the rest are dates, versions and attributes
+    assert refused > len(content) / 2  # the others hold dates, versions and attributes
 
 
-# What the arrays must be, whichever file they come from.
+# The arrays, from any kind of file.
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint16", "int64", "float16", "float32", "float64"])
 def test_load_keeps_every_real_dtype(tmp_path: Path, dtype: str) -> None:
-    """Images of any real type come back in that type."""
+    """Images of any real type are returned in that type."""
     x = SMALL["x_train"].astype(dtype)
     (got, _), _ = load(write_npz(tmp_path / "a.npz", x_train=x))
     np.testing.assert_array_equal(got, x.reshape(3, 6), strict=True)
@@ -550,17 +551,17 @@ BAD = {
 
 
 @pytest.mark.parametrize(("changed", "message"), BAD.values(), ids=BAD.keys())
-def test_load_refuses_arrays_that_are_no_images_and_labels(
+def test_load_refuses_arrays_that_are_not_images_and_labels(
     tmp_path: Path, changed: dict[str, Any], message: str
 ) -> None:
-    """The message names the file, the array, what was expected and what was found."""
+    """The error names the file, the array, what was expected and what was found."""
     path = write_npz(tmp_path / "a.npz", **{key: np.asarray(a) for key, a in changed.items()})
     with pytest.raises(ValueError, match=f"{re.escape(str(path))}: {message}"):
         load(path)
 
 
 def test_load_names_the_idx_files_whose_arrays_do_not_match(tmp_path: Path) -> None:
-    """For a folder, the message has the paths of the labels and of their images."""
+    """For a folder, the error has the paths of the labels and of their images."""
     write_folder(tmp_path, MNIST_NAMES, y_test=np.array([1, 1, 1], np.uint8))
     with pytest.raises(ValueError, match=f"{MNIST_NAMES[3]}: .* image of .*{MNIST_NAMES[2]}"):
         load(tmp_path)

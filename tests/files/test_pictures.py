@@ -1,4 +1,4 @@
-"""Pictures and arrays as input of a network: what comes out, and what is refused."""
+"""Claims about pictures and arrays as input of a network: what is read, and what is refused."""
 
 import io
 import re
@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from purenet.files import reading
 from purenet.files.pictures import read
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 4), dtype=np.uint8)
@@ -45,10 +46,10 @@ def grey() -> Image.Image:
     ],
 )
 @pytest.mark.parametrize("ending", ["npy", "NPZ"])
-def test_arrays_become_one_row_an_example(
+def test_each_example_of_an_array_becomes_a_row(
     tmp_path: Path, shape: tuple[int, ...], features: int, expected: tuple[int, int], ending: str
 ) -> None:
-    """A single example may have any shape; of several, the first axis counts them."""
+    """One example may have any shape; with several examples, the first axis counts them."""
     array = np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
     path = tmp_path / f"array.{ending}"
     with path.open("wb") as file:
@@ -61,11 +62,11 @@ def test_arrays_become_one_row_an_example(
 
 @pytest.mark.parametrize("dtype", ["u1", "i8", "f2", "f4", "f8", ">f4"])
 def test_arrays_keep_their_numbers(tmp_path: Path, dtype: str) -> None:
-    """Neither scaled nor converted; --invert is for pictures."""
+    """Numbers of arrays are neither scaled nor converted nor inverted."""
     array = np.arange(32).reshape(2, 16).astype(dtype)
     np.save(tmp_path / "array.npy", array)
     x = read(tmp_path / "array.npy", 16, invert=True)
-    assert x.dtype == array.dtype.newbyteorder("=")  # this machine's, for other libraries
+    assert x.dtype == array.dtype.newbyteorder("=")  # the byte order of this machine
     assert np.array_equal(x, array)
 
 
@@ -79,8 +80,10 @@ def test_arrays_keep_their_numbers(tmp_path: Path, dtype: str) -> None:
         (np.zeros(()), "float64 of shape ()"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, array: Any, got: str) -> None:
-    """The message has the dtype and shape found, and the number of inputs expected."""
+def test_arrays_that_do_not_fit_the_network_are_refused(
+    tmp_path: Path, array: Any, got: str
+) -> None:
+    """The error has the dtype and shape that were found, and the number of inputs expected."""
     np.save(tmp_path / "array.npy", array)
     expected = "array.npy cannot be read: expected real numbers of shape (n, 16) with n >= 1, got "
     with pytest.raises(ValueError, match=f"{re.escape(expected)}.*{re.escape(got)}$"):
@@ -99,8 +102,8 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, array: Any, got: str
     ],
     ids=lambda array: str(array.dtype),
 )
-def test_arrays_of_other_things_than_real_numbers_are_refused(tmp_path: Path, array: Any) -> None:
-    """The message has the dtype and shape found."""
+def test_arrays_of_other_types_than_real_numbers_are_refused(tmp_path: Path, array: Any) -> None:
+    """The error has the dtype and shape that were found."""
     np.save(tmp_path / "array.npy", array)
     message = f"expected an array of real numbers, got {array.dtype} of shape (16,)"
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -109,7 +112,7 @@ def test_arrays_of_other_things_than_real_numbers_are_refused(tmp_path: Path, ar
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_arrays_that_are_not_finite_are_refused(tmp_path: Path, bad: float) -> None:
-    """One such number is enough."""
+    """One number that is not finite is enough to refuse an array."""
     array = np.zeros((2, 16))
     array[1, 3] = bad
     np.save(tmp_path / "array.npy", array)
@@ -125,12 +128,12 @@ def npy(array: Any, **options: Any) -> bytes:
 
 
 def header(text: str) -> bytes:
-    """Return an .npy file with this header and 32 bytes of data."""
+    """Return an .npy file with this text as its header and 32 bytes of data."""
     return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text.encode() + bytes(32)
 
 
 def npz(*members: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
-    """Return an .npz file of these members."""
+    """Return an .npz file with these members."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as archive:
         for i, member in enumerate(members):
@@ -139,7 +142,7 @@ def npz(*members: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
 
 
 def resized(archive: bytes, size: int) -> bytes:
-    """Return an .npz file of one member which claims to be of another size."""
+    """Return an .npz file of one member that claims another size."""
     central = archive.index(b"PK\1\2")
     return archive[: central + 24] + struct.pack("<I", size) + archive[central + 28 :]
 
@@ -201,7 +204,7 @@ def test_damaged_arrays_are_refused(
     content: bytes,
     message: str,
 ) -> None:
-    """Whatever NumPy or zipfile raise, it is a ValueError with the path; nothing is unpickled."""
+    """Every error of NumPy or zipfile becomes a ValueError with the path; nothing is unpickled."""
     monkeypatch.setattr(reading, "LIMIT", 10**6)
     path = tmp_path / name
     path.write_bytes(content)
@@ -229,7 +232,7 @@ def test_damaged_arrays_are_refused(
 def test_every_kind_of_png_gives_its_grey_values(
     tmp_path: Path, picture: Image.Image, name: str, expected: npt.NDArray[np.uint8]
 ) -> None:
-    """A picture of the network's size comes through unchanged, as one row of 8 bits."""
+    """A picture of the network's size gives its pixels unchanged, as one row of uint8."""
     picture.save(tmp_path / name, "PNG")
     x = read(tmp_path / name, 16)
     assert x.dtype == np.uint8
@@ -238,23 +241,23 @@ def test_every_kind_of_png_gives_its_grey_values(
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_jpegs_give_nearly_their_grey_values(tmp_path: Path, mode: str) -> None:
-    """At the best quality the compression moves a smooth picture by a few levels."""
+    """The best quality of JPEG changes a smooth picture by at most 4 levels."""
     ramp = np.add.outer(np.arange(16), np.arange(16)).astype(np.uint8) * 8
     Image.fromarray(ramp).convert(mode).save(tmp_path / "ramp.jpg", quality=100)
     x = read(tmp_path / "ramp.jpg", 256).astype(int)
     assert np.abs(x - ramp.reshape(1, 256)).max() <= 4
 
 
-def test_colours_are_weighed_as_the_eye_does(tmp_path: Path) -> None:
-    """Grey is 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), rounded."""
+def test_grey_is_the_luma_of_bt_601(tmp_path: Path) -> None:
+    """A colour becomes 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), rounded."""
     for colour, level in [((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29)]:
         Image.new("RGB", (4, 4), colour).save(tmp_path / "colour.png")
         assert set(read(tmp_path / "colour.png", 16).ravel()) == {level}
 
 
 @pytest.mark.parametrize("invert", [False, True])
-def test_what_is_transparent_is_ground(tmp_path: Path, invert: bool) -> None:  # noqa: FBT001
-    """Light or dark, the ground is 0 to the network, whatever colour hides under it."""
+def test_transparent_pixels_are_background(tmp_path: Path, invert: bool) -> None:  # noqa: FBT001
+    """A transparent pixel of any colour is 0 for the network, with and without `invert`."""
     ink = 0 if invert else 255
     picture = Image.new("LA", (4, 4), (128, 0))
     picture.putpixel((1, 2), (ink, 255))
@@ -265,7 +268,7 @@ def test_what_is_transparent_is_ground(tmp_path: Path, invert: bool) -> None:  #
 
 
 def test_invert_turns_dark_on_light_into_light_on_dark(tmp_path: Path) -> None:
-    """The negative, inverted, is the picture."""
+    """The negative of a picture, read with `invert`, gives the pixels of the picture."""
     grey().save(tmp_path / "light.png")
     Image.fromarray(255 - PIXELS).save(tmp_path / "dark.png")
     light, dark = read(tmp_path / "light.png", 16), read(tmp_path / "dark.png", 16, invert=True)
@@ -273,8 +276,10 @@ def test_invert_turns_dark_on_light_into_light_on_dark(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (4, 4), (40, 40), (12, 4), (1, 50_000)])
-def test_any_size_is_brought_to_the_square(tmp_path: Path, width: int, height: int) -> None:
-    """The left half stays left, whatever the size; a uniform picture stays uniform."""
+def test_a_picture_of_any_size_is_resized_to_the_square(
+    tmp_path: Path, width: int, height: int
+) -> None:
+    """After resizing, a uniform picture is uniform, and the left half is on the left."""
     picture = Image.new("L", (width, height), 200)
     picture.save(tmp_path / "uniform.png")
     assert set(read(tmp_path / "uniform.png", 16).ravel()) == {200}
@@ -286,8 +291,8 @@ def test_any_size_is_brought_to_the_square(tmp_path: Path, width: int, height: i
         assert x[:, 3].max() < 50
 
 
-def test_a_photograph_is_turned_as_its_camera_says(tmp_path: Path) -> None:
-    """Orientation 3 in the EXIF data is half a turn."""
+def test_a_photograph_is_rotated_as_its_exif_data_say(tmp_path: Path) -> None:
+    """A picture with EXIF orientation 3 is rotated by 180 degrees."""
     exif = Image.Exif()
     exif[0x0112] = 3
     grey().save(tmp_path / "turned.png", exif=exif)
@@ -295,7 +300,7 @@ def test_a_photograph_is_turned_as_its_camera_says(tmp_path: Path) -> None:
 
 
 def png(width: int, height: int, rows: bytes = b"") -> bytes:
-    """Return a PNG file whose header claims a size."""
+    """Return a PNG file whose header claims this size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(kind + data))
@@ -331,7 +336,7 @@ DAMAGED_PICTURES = {
 
 @pytest.mark.parametrize(("content", "message"), DAMAGED_PICTURES.values(), ids=DAMAGED_PICTURES)
 def test_damaged_pictures_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    """Whatever Pillow raises or warns of, it is a ValueError with the path."""
+    """Every error or warning of Pillow becomes a ValueError with the path."""
     path = tmp_path / "picture.png"
     path.write_bytes(content)
     expected = re.escape(f"{path} cannot be read: ")
@@ -339,10 +344,10 @@ def test_damaged_pictures_are_refused(tmp_path: Path, content: bytes, message: s
         read(path, 16)
 
 
-def test_warnings_of_a_picture_that_can_be_read_are_not_shown(
+def test_warnings_about_a_readable_picture_are_hidden(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command line's stderr is for what ends it."""
+    """A warning of Pillow about a picture that can be read is not shown."""
     grey().save(tmp_path / "grey.png")
     convert: Callable[..., Image.Image] = Image.Image.convert
 
@@ -354,10 +359,10 @@ def test_warnings_of_a_picture_that_can_be_read_are_not_shown(
     assert np.array_equal(read(tmp_path / "grey.png", 16), PIXELS.reshape(1, 16))
 
 
-def test_without_pillow_a_picture_is_an_import_error(
+def test_a_picture_without_pillow_is_an_import_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message says what to install; it is not taken for a damaged file."""
+    """The error says what to install, and is no ValueError about a damaged file."""
     grey().save(tmp_path / "grey.png")
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ImportError, match=r"^pictures need Pillow: .*purenet\[images\]"):
@@ -365,14 +370,14 @@ def test_without_pillow_a_picture_is_an_import_error(
 
 
 def test_a_network_without_a_square_input_takes_no_picture(tmp_path: Path) -> None:
-    """The message has the number of inputs."""
+    """The error names the number of inputs of the network."""
     grey().save(tmp_path / "grey.png")
     with pytest.raises(ValueError, match="a network of 15 inputs takes no square picture"):
         read(tmp_path / "grey.png", 15)
 
 
 @pytest.mark.parametrize("name", ["missing.png", "missing.npy", "missing.npz"])
-def test_a_missing_file_is_the_error_of_the_system(tmp_path: Path, name: str) -> None:
-    """It is not taken for a damaged one."""
+def test_a_missing_file_raises_the_error_of_the_system(tmp_path: Path, name: str) -> None:
+    """A missing file raises FileNotFoundError, not a ValueError about a damaged file."""
     with pytest.raises(FileNotFoundError, match=name):
         read(tmp_path / name, 16)

@@ -1,4 +1,4 @@
-"""Curves of a run."""
+"""Claims about the curves of a run."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from purenet.files.plots import curves
 
 
 def figures(**others: float) -> dict[str, float]:
-    """Return the figures of an epoch, with others in place of some."""
+    """Return the figures of an epoch, some of them replaced."""
     return {"epoch": 2, "loss": 2.0, "test_loss": 3.0, "test_accuracy": 0.5} | others
 
 
 def test_curves_show_each_figure(tmp_path: Path) -> None:
-    """A change of any figure changes the picture; equal figures give equal pictures."""
+    """Another value of any figure gives another picture; equal figures give equal pictures."""
     changes: list[dict[str, float]] = [
         {},
         {"epoch": 3},
@@ -34,7 +34,7 @@ def test_curves_show_each_figure(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("losses", [(0.0,), (1.0, 0.0), (1e-300, 1e30)])
 def test_any_finite_losses_can_be_drawn(tmp_path: Path, losses: tuple[float, ...]) -> None:
-    """A loss of 0, which has no logarithm, is drawn without a warning; so is a wide range."""
+    """Losses of 0, which have no logarithm, and of a wide range are drawn without a warning."""
     curves(
         tmp_path / "curves.svg",
         [figures(epoch=e, loss=x, test_loss=x) for e, x in enumerate(losses)],

@@ -1,7 +1,8 @@
-"""Fuzz a reader, guided by coverage: ``python tests/reliability/fuzz.py READER [-runs=1000000]``.
+"""Fuzz a reader of files: ``python tests/reliability/fuzz.py READER [-runs=1000000]``.
 
-It needs atheris (``pip install atheris``); what follows the reader goes to libFuzzer. Any error but
-ValueError, more than 1 GiB of memory and more than 10 seconds for a file end it.
+The script needs atheris (``pip install atheris``). Options after the reader are those of libFuzzer.
+Fuzzing ends at any error but ValueError, at more than 1 GiB of memory, and at a file that takes
+more than 10 seconds.
 """
 
 import os
@@ -13,7 +14,7 @@ LIMITS = ["-rss_limit_mb=1024", "-timeout=10", "-max_len=4096"]
 
 
 def main(name: str, *options: str) -> None:
-    """Fuzz; libFuzzer ends the process."""
+    """Fuzz until libFuzzer ends the process."""
     import atheris
 
     traced = ["purenet", "numpy.lib", "zipfile", "gzip", "json", "PIL"]

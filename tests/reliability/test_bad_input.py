@@ -1,4 +1,4 @@
-"""The catalogue of errors in docs/errors.md: every call of it, made."""
+"""The catalogue of errors in docs/errors.md: every call in it gives the error beside it."""
 
 import re
 import shlex
@@ -22,15 +22,15 @@ Error = (ValueError, OSError, DivergenceError)
 COMMANDS = [row for row in ROWS if row not in CALLS]
 
 
-def matches(told: str, error: str) -> bool:
-    """Tell whether an error says what its row says."""
+def matches(message: str, error: str) -> bool:
+    """Tell whether an error has the words of its row, where … stands for any words."""
     pattern = ".*".join(map(re.escape, error.split("…")))
-    return re.fullmatch(pattern, told, re.DOTALL) is not None
+    return re.fullmatch(pattern, message, re.DOTALL) is not None
 
 
 @pytest.fixture(scope="module")
 def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return the names that the calls use, made in a folder of their own."""
+    """Return the names that the calls use, after the preamble ran in a folder of its own."""
     found: dict[str, Any] = {"folder": tmp_path_factory.mktemp("catalogue")}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(found["folder"])
@@ -42,33 +42,33 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def in_their_folder(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work where the files of the catalogue are."""
+    """Make the folder with the files of the catalogue the working folder."""
     monkeypatch.chdir(names["folder"])
 
 
-def test_the_catalogue_is_long_and_has_no_row_twice() -> None:
-    """At least sixty ways to go wrong, of which a third on the command line."""
+def test_the_catalogue_has_many_rows_and_none_twice() -> None:
+    """The tests find every row: at least sixty, among them twenty commands."""
     assert len(ROWS) == len(set(ROWS)) == DOC.count("\n| `") >= 60
     assert len(COMMANDS) >= 20
 
 
 @pytest.mark.parametrize(("call", "error"), CALLS, ids=[call for call, _ in CALLS])
-def test_a_wrong_call_says_what_the_catalogue_says(
+def test_a_wrong_call_raises_the_error_of_the_catalogue(
     names: dict[str, Any], call: str, error: str
 ) -> None:
-    """The type and the words of the error."""
-    # NumPy may warn of an overflow before purenet refuses what it led to.
+    """The call raises an error of this type with this message."""
+    # NumPy may warn of an overflow before purenet refuses its result.
     with np.errstate(over="ignore"), pytest.raises(Error) as caught:
         eval(call, names)
-    told = f"{type(caught.value).__name__}: {caught.value}"
-    assert matches(told, error), told
+    message = f"{type(caught.value).__name__}: {caught.value}"
+    assert matches(message, error), message
 
 
 @pytest.mark.parametrize(("command", "error"), COMMANDS, ids=[command for command, _ in COMMANDS])
-def test_a_wrong_command_says_what_the_catalogue_says(
+def test_a_wrong_command_prints_the_line_of_the_catalogue(
     capsys: pytest.CaptureFixture[str], command: str, error: str
 ) -> None:
-    """One line on stderr and an exit status; files stay as they are."""
+    """The command prints one line to stderr, has its exit status, and changes no file."""
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
     status = main(shlex.split(command)[1:])
     out, err = capsys.readouterr()

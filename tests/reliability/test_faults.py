@@ -1,4 +1,4 @@
-"""A save that fails, wherever it does, leaves the last good checkpoint as it was."""
+"""Claims about failing calls of the system: the last good checkpoint stays as it was."""
 
 import errno
 import os
@@ -12,15 +12,17 @@ from typing import Any
 import pytest
 
 from purenet import Config, State, init, init_velocity
+from purenet.cli import commands
 from purenet.files import checkpoints
 from tests.support.readers import PARTS, npz
 
 CALLS = ("open", "write", "fsync", "replace", "close")
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EINTR)
+PIECE = 2000  # bytes that a write takes at most
 
 
 class Faults:
-    """The system's calls on files, of which one fails: before it does anything, or half-way."""
+    """The calls of the system on files, one of which fails: at once, or after half of a write."""
 
     def __init__(self, at: int | None, error: int, *, half: bool = False) -> None:
         self.at, self.error, self.half = at, error, half
@@ -28,20 +30,22 @@ class Faults:
 
     @contextmanager
     def injected(self) -> Iterator[None]:
-        """Fail while it lasts."""
+        """Let the call fail inside this context."""
         with pytest.MonkeyPatch.context() as patch:
             for name in CALLS:
                 patch.setattr(os, name, self.counted(name, getattr(os, name)))
             yield
 
     def counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a call that counts, and fails when it is its turn."""
+        """Return the call with a counter, which fails at its number."""
 
         def counting(*args: Any, **options: Any) -> Any:
             self.calls.append(name)
+            if name == "write":
+                args = args[0], args[1][:PIECE]
             if len(self.calls) - 1 != self.at:
                 return call(*args, **options)
-            if name == "close":  # the descriptor is gone all the same
+            if name == "close":  # a close that fails closes all the same
                 call(*args, **options)
             if name == "write" and self.half:
                 call(args[0], args[1][: len(args[1]) // 2])
@@ -51,7 +55,7 @@ class Faults:
 
 
 def same(path: Path, seed: int) -> bool:
-    """Tell whether a file holds the checkpoint of a seed, in every bit."""
+    """Tell whether a file holds every bit of the checkpoint of a seed."""
     loaded, params = checkpoints.load(path), init([30, 40, 3], seed=seed)
     return (
         loaded.state is not None
@@ -68,14 +72,12 @@ def save(path: Path, seed: int) -> None:
 
 @pytest.mark.parametrize("half", [False, True], ids=["whole", "half"])
 @pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
-def test_whichever_call_of_a_save_fails_the_checkpoint_is_whole(
+def test_a_checkpoint_is_whole_whichever_call_of_a_save_fails(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     error: int,
     half: bool,  # noqa: FBT001
 ) -> None:
-    """Until the rename it is the earlier one, after it the new one; no other file is left."""
-    monkeypatch.setattr(writing, "CHUNK", 2000)
+    """The file is the earlier one up to the rename and the new one after it, and the only one."""
     path = tmp_path / "model.safetensors"
     clean = Faults(None, error)
     with clean.injected():
@@ -94,8 +96,8 @@ def test_whichever_call_of_a_save_fails_the_checkpoint_is_whole(
     print(f"{len(clean.calls)} faults of {errno.errorcode[error]}")
 
 
-def test_a_first_save_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    """There is no file where there was none, unless it is whole."""
+def test_a_first_save_that_fails_leaves_no_file_or_the_whole_one(tmp_path: Path) -> None:
+    """A first save that fails before the rename leaves no file; after it, the whole one."""
     path = tmp_path / "model.safetensors"
     clean = Faults(None, errno.EIO)
     with clean.injected():
@@ -111,8 +113,8 @@ def test_a_first_save_that_fails_leaves_nothing(tmp_path: Path) -> None:
             path.touch()
 
 
-def test_a_file_that_the_system_cuts_short_is_not_put_in_place(tmp_path: Path, long: bool) -> None:  # noqa: FBT001
-    """The kernel itself refuses to write beyond a size: any size of the file but the whole."""
+def test_a_file_that_the_kernel_cuts_short_is_not_put_in_place(tmp_path: Path, long: bool) -> None:  # noqa: FBT001
+    """If the kernel allows fewer bytes than the whole file, the earlier file stays."""
     path = tmp_path / "model.safetensors"
     save(path, 1)
     size, (soft, hard) = path.stat().st_size, resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -130,19 +132,20 @@ def test_a_file_that_the_system_cuts_short_is_not_put_in_place(tmp_path: Path, l
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
-def test_whichever_call_of_a_run_fails_it_goes_on_to_the_same_bits(
+def test_a_run_ends_in_the_same_bits_whichever_call_fails(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     error: int,
     long: bool,  # noqa: FBT001
 ) -> None:
-    """One line, exit status 2, files whole; then --resume, or a new start if nothing is kept."""
+    """The command exits with 2 and one line; resumed or repeated, it ends in the same bits."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     Path("data.npz").write_bytes(npz(**PARTS))
     train = ["train", "--data", "data.npz", "--layers", "6-4-2", "--batch-size", "1", "--quiet"]
     train += ["--epochs", "2", "--checkpoint-every", "1steps"]
+    assert commands.main([*train, "--output", "first"]) == 0  # loads files that only it loads
     clean = Faults(None, error)
     with clean.injected():
         assert commands.main([*train, "--output", "whole"]) == 0

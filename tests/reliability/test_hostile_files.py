@@ -1,4 +1,4 @@
-"""Files damaged or made to harm: a reader reads them, or raises ValueError with the path."""
+"""Claims about damaged and hostile files: they are read, or refused with a ValueError."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from purenet.files import checkpoints
 from tests.support.readers import READERS, cheap_limits
 
-# Pictures may lack their last bytes, and are read all the same.
+# Pillow may read a picture that lacks its last bytes.
 WHOLE = ["model", "idx", "npz", "npy"]
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_a_file_cut_at_any_byte_is_refused(tmp_path: Path, name: str) -> None:
-    """Every proper beginning of a file; of a picture, what is read is read without an error."""
+    """Every proper prefix of a file is refused; that of a picture may be read."""
     reader = READERS[name]
     path = tmp_path / f"file.{reader.ending}"
     count = 0
@@ -24,7 +24,7 @@ def test_a_file_cut_at_any_byte_is_refused(tmp_path: Path, name: str) -> None:
         assert reader.try_file(path, content)
         for length in range(len(content)):
             read = reader.try_file(path, content[:length])
-            assert not (read and name in WHOLE), f"{length} bytes of {len(content)} are read"
+            assert not (read and name in WHOLE), f"{length} of {len(content)} bytes are enough"
             count += 1
     print(f"{name}: {count} cuts")
 
@@ -35,7 +35,7 @@ def test_a_file_with_one_bit_flipped_is_read_or_refused(
     name: str,
     long: bool,  # noqa: FBT001
 ) -> None:
-    """Any bit of a file; the short form takes one in eleven."""
+    """A flipped bit leads to no other error than ValueError; the short form flips each 11th bit."""
     reader = READERS[name]
     path = tmp_path / f"file.{reader.ending}"
     flips = refused = 0
@@ -48,14 +48,14 @@ def test_a_file_with_one_bit_flipped_is_read_or_refused(
     print(f"{name}: {flips} flips, {refused} refused")
 
 
-def test_a_checkpoint_with_one_bit_flipped_is_refused_or_the_same(
+def test_a_checkpoint_with_one_bit_flipped_is_refused_or_unchanged(
     tmp_path: Path,
     long: bool,  # noqa: FBT001
 ) -> None:
-    """A checksum covers arrays and metadata: no flip gives another network or another state."""
+    """No flip of a bit gives another network or another state: the checksum covers both."""
     path = tmp_path / "model.safetensors"
     same = 0
-    for content in READERS["model"].files[:2]:  # of today's format
+    for content in READERS["model"].files:
         path.write_bytes(content)
         expected = checkpoints.load(path)
         for bit in range(0, len(content) * 8, 1 if long else 11):
@@ -70,7 +70,7 @@ def test_a_checkpoint_with_one_bit_flipped_is_refused_or_the_same(
 
 @st.composite
 def damaged(draw: st.DrawFn, name: str) -> bytes:
-    """Draw a file: one that is read, with bytes changed, taken out or put in; or any bytes."""
+    """Draw a readable file with bytes changed, removed and inserted, or a few bytes alone."""
     content = bytearray(draw(st.sampled_from(READERS[name].files)))
     for _ in range(draw(st.integers(1, 4))):
         place = draw(st.integers(0, len(content)))
@@ -84,10 +84,10 @@ def damaged(draw: st.DrawFn, name: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_no_file_leads_to_another_error(
+def test_a_damaged_file_raises_no_other_error_than_value_error(
     tmp_path_factory: pytest.TempPathFactory, name: str
 ) -> None:
-    """Whatever it holds; checksums are not compared, or little else would be reached."""
+    """A file of any bytes is read or refused, even if its checksums are not compared."""
     reader = READERS[name]
     path = tmp_path_factory.mktemp("files") / f"file.{reader.ending}"
 

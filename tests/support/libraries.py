@@ -1,4 +1,4 @@
-"""The array libraries that are installed: NumPy, array-api-strict and JAX always, PyTorch if so."""
+"""The array libraries that are tested: NumPy, array-api-strict, JAX and, if installed, PyTorch."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -22,5 +22,5 @@ if find_spec("torch"):
 
 
 def to_numpy(array: Any) -> Any:
-    """Return an array of any of these libraries as NumPy's."""
+    """Return an array of any of these libraries as a NumPy array."""
     return np.asarray(array)

@@ -1,7 +1,7 @@
-"""Optimisers of other libraries, set as `docs/conventions.md` says to take the steps of purenet.
+"""Optimisers of other libraries with the settings of `docs/conventions.md`.
 
-Each follows a network of two layers over given batches, on gradients of its own library. Of
-libraries that are not installed there are none.
+Each one trains a network of two layers on given batches, with gradients of its own library. Only
+installed libraries are included.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purenet import Config
+from purenet.params import is_weight
 
 __all__ = ["OPTIMISERS", "Batch", "Params", "Step", "follow_torch"]
 
@@ -30,7 +31,7 @@ OPTIMISERS: dict[str, Optimiser] = {}
 
 
 def needs(library: str) -> Callable[[Optimiser], Optimiser]:
-    """Add an optimiser to those that are tested, if its library is installed."""
+    """Return a decorator that includes an optimiser if its library is installed."""
 
     def register(optimiser: Optimiser) -> Optimiser:
         if find_spec(library):
@@ -40,19 +41,14 @@ def needs(library: str) -> Callable[[Optimiser], Optimiser]:
     return register
 
 
-def is_weight(name: str) -> bool:
-    """Tell weights from biases."""
-    return name.startswith("W")
-
-
 def penalty(params: Params, l2: float) -> float:
-    """Return what L2 adds to the objective."""
+    """Return the L2 term of the objective."""
     return float(0.5 * l2 * sum(np.sum(p**2) for name, p in params.items() if is_weight(name)))
 
 
 @needs("autograd")
 def autograd_sgd(params: Params, batches: list[Batch], cfg: Config) -> Iterator[Step]:
-    """`autograd.misc.optimizers.sgd` on `autograd.value_and_grad`: the same definition."""
+    """Use `autograd.misc.optimizers.sgd`, whose definition of momentum is that of purenet."""
     import autograd
     import autograd.numpy as anp
     from autograd.misc.optimizers import sgd
@@ -80,7 +76,7 @@ def autograd_sgd(params: Params, batches: list[Batch], cfg: Config) -> Iterator[
 def follow_torch(
     lr: float, dampening: float, params: Params, batches: list[Batch], cfg: Config
 ) -> Iterator[Step]:
-    """Take the steps of `torch.optim.SGD`, with weight decay in a group of weights alone."""
+    """Use `torch.optim.SGD` with weight decay for the weights alone."""
     import torch
 
     p = {name: torch.tensor(array, requires_grad=True) for name, array in params.items()}
@@ -102,14 +98,14 @@ def follow_torch(
 
 @needs("torch")
 def torch_sgd(params: Params, batches: list[Batch], cfg: Config) -> Iterator[Step]:
-    """`torch.optim.SGD` with lr = η(1 - β) and no dampening."""
+    """Use `torch.optim.SGD` with lr = η(1 - β) and without dampening."""
     return follow_torch(cfg.learning_rate * (1 - cfg.momentum), 0, params, batches, cfg)
 
 
 def follow_optax(
     momentum: Any, params: Params, batches: list[Batch], cfg: Config
 ) -> Iterator[Step]:
-    """Add L2 to the gradients of weights, then do as an optax transformation says."""
+    """Add the L2 term to the gradients of weights, then use an optax transformation."""
     import jax
     import optax
 
@@ -131,7 +127,7 @@ def follow_optax(
 
 @needs("optax")
 def optax_sgd(params: Params, batches: list[Batch], cfg: Config) -> Iterator[Step]:
-    """`optax.sgd` with learning rate η(1 - β)."""
+    """Use `optax.sgd` with learning rate η(1 - β)."""
     import optax
 
     sgd = optax.sgd(cfg.learning_rate * (1 - cfg.momentum), momentum=cfg.momentum)
@@ -140,7 +136,7 @@ def optax_sgd(params: Params, batches: list[Batch], cfg: Config) -> Iterator[Ste
 
 @needs("optax")
 def optax_ema(params: Params, batches: list[Batch], cfg: Config) -> Iterator[Step]:
-    """`optax.ema` without bias correction, then learning rate η: the same definition."""
+    """Use `optax.ema` without bias correction, then learning rate η: purenet's definition."""
     import optax
 
     ema = optax.chain(optax.ema(cfg.momentum, debias=False), optax.scale(-cfg.learning_rate))

@@ -1,4 +1,4 @@
-"""Small networks with batches, drawn by a seed."""
+"""Random small networks, each with a batch."""
 
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ def problem(*sizes: int, n: int = 7, seed: int = 0, dtype: npt.DTypeLike = np.fl
 
 
 def read_only(problem: Problem) -> Problem:
-    """Return the problem with arrays that cannot be written."""
+    """Return the problem with arrays that are not writable."""
     for array in (*problem.params.values(), problem.x, problem.y):
         array.flags.writeable = False
     return problem
