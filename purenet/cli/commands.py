@@ -83,7 +83,7 @@ def _report_error(message: object, status: int) -> int:
 
 def _train_command(args: argparse.Namespace, signals: Signals) -> None:
     if args.resume and (args.output or args.overwrite):
-        raise ValueError("--resume goes on in its folder: no --output or --overwrite with it")
+        raise ValueError("--resume cannot be combined with --output or --overwrite")
     run = RunFolder(args.resume or args.output or Path("purenet-run"), make=not args.resume)
     table = not (args.quiet or args.json)
     try:
@@ -130,12 +130,14 @@ def _log_to_stderr(*, quiet: bool) -> Iterator[None]:
     """Print what the engines log: for example that compilation, which takes seconds, begins."""
     log, handler = logging.getLogger("purenet"), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("purenet: %(message)s"))
+    level = log.level
     log.setLevel(logging.WARNING if quiet else logging.INFO)
     log.addHandler(handler)
     try:
         yield
     finally:
         log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def _predict_command(args: argparse.Namespace, _: Signals) -> None:

@@ -218,6 +218,8 @@ def _read_history(path: Path, epochs: int) -> list[dict[str, float]]:
             ):
                 raise ValueError
         except (IndexError, KeyError, TypeError, ValueError, RecursionError):
-            raise ValueError(f"{path}: expected the figures of epoch {epoch} in its line") from None
+            raise ValueError(
+                f"{path}: expected the figures of epoch {epoch} in line {epoch}"
+            ) from None
         history.append(figures)
     return history

@@ -139,9 +139,11 @@ def _saved_settings(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
     types = {"data": str, "layers": list, "dtype": str}
     for name in DEFAULTS:
         if name not in content or not isinstance(content[name], types.get(name, object)):
-            raise ValueError(f"{folder}/config.json is not that of a run: look at its {name!r}")
+            raise ValueError(
+                f"{folder}/config.json does not belong to a run: it has no valid {name!r}"
+            )
     if content["dtype"] not in DTYPES:
-        raise ValueError(f"{folder}/config.json is not that of a run: look at its 'dtype'")
+        raise ValueError(f"{folder}/config.json does not belong to a run: it has no valid 'dtype'")
     return {name: content[name] for name in DEFAULTS}
 
 

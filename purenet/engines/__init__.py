@@ -35,11 +35,12 @@ def cut(rows: Sequence[int], size: int) -> Iterator[Any]:
 def as_input(params: dict[str, A], x: Array, input_scale: float | None) -> Array:
     """Convert integers to the dtype of the parameters and scale them; return floats as they are."""
     xp = array_namespace(x)
+    scale = None if input_scale is None else check_number("input_scale", input_scale)
     if not xp.isdtype(x.dtype, "integral"):
         return x
-    if input_scale is None:
+    if scale is None:
         raise ValueError(
             f"x holds integers ({x.dtype}): give input_scale, their factor in training "
             "(1/255 for 8-bit pixels by default)"
         )
-    return xp.astype(x, params["W1"].dtype) * check_number("input_scale", input_scale)
+    return xp.astype(x, params["W1"].dtype) * scale

@@ -192,7 +192,7 @@ def fingerprint(*arrays: Array) -> str:
     for array in arrays:
         descriptions.append(f"{array.dtype} {tuple(array.shape)}")
         row_bytes = np.asarray(array[:1]).nbytes
-        block_rows = max(1, reading.CHUNK // max(1, row_bytes))
+        block_rows = max(1, reading.BLOCK // max(1, row_bytes))
         distance = block_rows * max(1, math.ceil(row_bytes * array.shape[0] / SAMPLE))
         for start in range(0, array.shape[0], distance):
             block = np.asarray(array[start : start + block_rows])
@@ -225,7 +225,7 @@ def _parse_checkpoint(metadata: Any, tensors: dict[str, NDArray[Any]]) -> Checkp
     if metadata.get("format") != FORMAT:
         raise ValueError(f"its format is {metadata.get('format')}, this purenet reads {FORMAT}")
     if metadata.pop("checksum", None) != _checksum(metadata, tensors):
-        raise ValueError("its checksum is of another content: it is damaged")
+        raise ValueError("its checksum does not match its content: it is damaged")
     cfg, params = Config(**metadata["config"]), dict(tensors)
     velocity = {k.removeprefix(VELOCITY): params.pop(k) for k in tensors if k.startswith(VELOCITY)}
     check_params(params)
@@ -239,5 +239,5 @@ def _parse_checkpoint(metadata: Any, tensors: dict[str, NDArray[Any]]) -> Checkp
     versions, saved_fingerprint = metadata.get("versions", {}), metadata.get("fingerprint")
     texts = [*versions.values(), "" if saved_fingerprint is None else saved_fingerprint]
     if not all(isinstance(text, str) for text in texts):
-        raise ValueError("its fingerprint or versions are no text")
+        raise ValueError("its fingerprint and versions must be strings")
     return Checkpoint(params, cfg, state, saved_fingerprint, versions)

@@ -92,7 +92,7 @@ def _read_picture(file: IO[bytes], features: int, *, invert: bool) -> NDArray[An
         raise ImportError("pictures need Pillow: pip install 'purenet[images]'") from None
     side = isqrt(features)
     if side * side != features:
-        raise ValueError(f"a network of {features} inputs takes no square picture")
+        raise ValueError(f"a picture needs a square number of inputs, the network has {features}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -25,7 +25,7 @@ __all__ = [
 LIMIT = 1 << 32
 """The most bytes that are unpacked from one compressed file: 4 GiB."""
 
-CHUNK = 1 << 20
+BLOCK = 1 << 20
 """Bytes that are read at once: 1 MiB."""
 
 _MAX_HEADER = 4096  # bytes: 64 axes of 20 digits need fewer
@@ -83,7 +83,7 @@ def read_up_to(stream: IO[bytes] | io.BufferedIOBase, size: int) -> bytearray:
         The bytes. They are fewer than `size` if the stream ends before.
     """
     data = bytearray()
-    while chunk := stream.read(min(CHUNK, size - len(data))):
+    while chunk := stream.read(min(BLOCK, size - len(data))):
         data += chunk
     return data
 

@@ -259,7 +259,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no checkpoint": (change("model.safetensors", "{"), "model.safetensors is not a purenet model"),
     "no state": (without_state, "model.safetensors holds a network, but no state to go on from"),
-    "no line": (change("history.jsonl", ""), "expected the figures of epoch 1 in its line"),
+    "no line": (change("history.jsonl", ""), "expected the figures of epoch 1 in line 1"),
     "no JSON": (change("history.jsonl", "{\n{\n"), "expected the figures of epoch 1"),
     "too deep": (change("history.jsonl", "[" * 10**5), "expected the figures of epoch 1"),
     "a list": (change("history.jsonl", "[1]\n"), "expected the figures of epoch 1"),

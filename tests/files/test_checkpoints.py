@@ -130,7 +130,7 @@ def test_the_checksum_covers_names_and_shapes(path: Path) -> None:
     other = {"W1": params["W1"].reshape(3, 2), "b1": biases[:2]}
     other |= {"W2": params["W2"].reshape(2, 3), "b2": biases[2:]}
     save_file(other, path, metadata)
-    with pytest.raises(ValueError, match="its checksum is of another content"):
+    with pytest.raises(ValueError, match="its checksum does not match its content"):
         load(path)
 
 
@@ -280,9 +280,9 @@ NO_MODELS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a later format": (signed({"format": 2}), "its format is 2, this purenet reads 1$"),
     "no checksum": (
         with_metadata(json.dumps({"format": 1, "config": asdict(CFG)})),
-        "its checksum is of another content",
+        "its checksum does not match its content",
     ),
-    "another checksum": (signed({"checksum": "0" * 32}), "its checksum is of another content"),
+    "another checksum": (signed({"checksum": "0" * 32}), "its checksum does not match its content"),
     "no configuration": (signed({"config": None}), "'config'"),
     "unknown field": (with_config(nesterov=True), "'nesterov'"),
     "field out of range": (with_config(learning_rate=-1), "learning_rate must be .*, got -1"),
@@ -312,8 +312,14 @@ NO_MODELS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "loss of text": (with_state({"epochs": 1, "loss_sum": "1"}), "loss_sum must be .*, got '1'"),
     "unknown state": (with_state({"epochs": 1, "loss": 1.0}), "'loss'"),
     "state a list": (with_state([1]), "must be a mapping, not list"),
-    "fingerprint a number": (signed({"fingerprint": 5}), "fingerprint or versions are no text"),
-    "versions numbers": (signed({"versions": {"numpy": 2}}), "fingerprint or versions are no text"),
+    "fingerprint a number": (
+        signed({"fingerprint": 5}),
+        "fingerprint and versions must be strings",
+    ),
+    "versions numbers": (
+        signed({"versions": {"numpy": 2}}),
+        "fingerprint and versions must be strings",
+    ),
 }
 
 
@@ -359,7 +365,7 @@ def test_any_change_of_data_changes_the_fingerprint(
     monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     """Another bit, dtype, shape, order of rows or order of arrays gives another fingerprint."""
-    monkeypatch.setattr(reading, "CHUNK", chunk)
+    monkeypatch.setattr(reading, "BLOCK", chunk)
     changed = [DATA.view(np.int8), DATA.reshape(7, 50), DATA[::-1], DATA[:-1], DATA[:0]]
     for i in range(DATA.size):
         one = DATA.copy()
@@ -372,7 +378,7 @@ def test_any_change_of_data_changes_the_fingerprint(
 
 def test_blocks_of_large_data_are_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
     """If only 20 of 50 rows may be read, these are rows 1 to 10 and 31 to 40."""
-    monkeypatch.setattr(reading, "CHUNK", 10 * 7)
+    monkeypatch.setattr(reading, "BLOCK", 10 * 7)
     monkeypatch.setattr(checkpoints, "SAMPLE", 2 * 10 * 7)
     data = np.zeros((50, 7), np.uint8)
     noticed = []

@@ -41,7 +41,7 @@ Packer: TypeAlias = Callable[[bytes], bytes]
 PACK: list[Packer] = [bytes, gzip.compress]
 # The memory that reading may take beyond the data: one chunk in the reader, its copy in the growing
 # result, which at most doubles, and half a chunk for the buffers of file and zlib.
-MEMORY = 3.5 * reading.CHUNK
+MEMORY = 3.5 * reading.BLOCK
 
 
 def header(code: int, *shape: int) -> bytes:
@@ -220,7 +220,7 @@ def test_read_idx_reads_more_than_one_chunk(
     scratch: Path, monkeypatch: pytest.MonkeyPatch, pack: Packer
 ) -> None:
     """Files of one chunk, of two, and of one byte more or less are read exactly."""
-    monkeypatch.setattr(reading, "CHUNK", 8)
+    monkeypatch.setattr(reading, "BLOCK", 8)
     for n in (7, 8, 9, 15, 16, 17):
         array = np.arange(n, dtype=np.uint8)
         scratch.write_bytes(pack(idx(array)))
@@ -346,14 +346,14 @@ def test_read_idx_compares_header_and_size_of_a_plain_file_first(scratch: Path) 
     for claimed in (10, 2**32 - 1):
         scratch.write_bytes(header(8, claimed))
         os.truncate(scratch, 2**31)
-        assert peak_of_refusal(scratch) < reading.CHUNK  # less than one chunk of the body
+        assert peak_of_refusal(scratch) < reading.BLOCK  # less than one chunk of the body
     scratch.unlink()
 
 
 def test_read_idx_unpacks_no_more_of_a_gzip_bomb_than_its_header_claims(scratch: Path) -> None:
     """64 MiB of zeros behind a header for 1,000 bytes are refused within 1 MiB of memory."""
     scratch.write_bytes(gzip.compress(header(8, 1000) + bytes(2**26), 1))
-    assert peak_of_refusal(scratch) < reading.CHUNK
+    assert peak_of_refusal(scratch) < reading.BLOCK
 
 
 def test_a_missing_source_raises_file_not_found(tmp_path: Path) -> None:

@@ -372,7 +372,9 @@ def test_a_picture_without_pillow_is_an_import_error(
 def test_a_network_without_a_square_input_takes_no_picture(tmp_path: Path) -> None:
     """The error names the number of inputs of the network."""
     grey().save(tmp_path / "grey.png")
-    with pytest.raises(ValueError, match="a network of 15 inputs takes no square picture"):
+    with pytest.raises(
+        ValueError, match="a picture needs a square number of inputs, the network has 15"
+    ):
         read(tmp_path / "grey.png", 15)
 
 
