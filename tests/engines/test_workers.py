@@ -4,7 +4,7 @@ import itertools
 import re
 import sys
 import threading
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -257,6 +257,33 @@ def test_waits_are_compiled_to_atomic_instructions() -> None:
     assert re.search("load atomic .* acquire", code)
     assert "fence seq_cst" in code
     assert "sched_yield" in code
+
+
+def test_giving_way_is_nothing_where_the_system_has_no_such_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On Windows a waiting thread only spins."""
+    monkeypatch.setattr(atomics, "os", SimpleNamespace(name="nt"))
+
+    def only() -> None:
+        atomics.give_way()
+
+    compiled: Any = njit(only)
+    compiled()
+    (code,) = compiled.inspect_llvm().values()
+    assert "sched_yield" not in code
+
+
+def test_an_extra_that_cannot_be_used_is_reported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Training goes on without a Numba that is broken, and a warning says so."""
+    monkeypatch.delattr(engines, "workers")
+    monkeypatch.delitem(sys.modules, "purenet.engines.workers")
+    monkeypatch.setitem(sys.modules, "numba", ModuleType("numba"))
+    assert training.engine_class(np.zeros(1, np.float32)) is InplaceEngine
+    (message,) = caplog.messages
+    assert message.startswith("the extra `fast` cannot be used: cannot import name 'njit'")
 
 
 def test_compiling_is_announced_once(
