@@ -1,9 +1,9 @@
 """Training on NumPy arrays in place, in buffers that are made once.
 
 A large batch is split into one part per thread. Each thread computes the gradient of its part, with
-products of its own; gradients are additive. Then each thread
-updates its share of the parameters. How a batch is cut depends on the network, the batch size and
-the processors, never on the load of the machine: equal calls give equal bits.
+products of its own; gradients are additive. Then each thread updates its share of the parameters.
+How a batch is cut depends on the network, the batch size and the processors, never on the load of
+the machine: equal calls give equal bits.
 
 A part larger than a chunk is summed over chunks, so that full batch needs the memory of one chunk.
 """
@@ -24,9 +24,7 @@ from purenet.params import Params, copy, flat_views, is_weight, layers, sizes
 
 __all__ = ["InplaceEngine"]
 
-WORK_PER_THREAD = (
-    20_000_000  # parameters · examples of a batch; for less, another thread does not pay
-)
+WORK_PER_THREAD = 20_000_000  # least parameters · examples of a batch: less does not pay
 
 
 class Part:
@@ -194,10 +192,8 @@ class InplaceEngine:
         """Take v ← β v + (1 - β) g and p ← p - η v in this part's share of the parameters."""
         cfg = self.cfg
         decay = (1 - cfg.momentum) * cfg.l2
-        for start, stop, of_p in (
-            (0, self.weights, decay),
-            (self.weights, self.state.shape[1], 0.0),
-        ):
+        size = self.state.shape[1]
+        for start, stop, of_p in ((0, self.weights, decay), (self.weights, size, 0.0)):
             share = self.state[:, part.share(start, stop)]
             v, p, scratch = share[0], share[-1], part.scratch[: share.shape[1]]
             coefficients = np.array([cfg.momentum, *(1 for _ in self.parts), of_p], p.dtype)
@@ -209,10 +205,8 @@ class InplaceEngine:
 
 def _softmax_minus_labels(z: NDArray[Any], y: NDArray[Any], factor: Any) -> float:
     """Turn z into δ = factor · (softmax(z) - t); return the sum of the cross-entropies."""
-    index, wide = (
-        np.arange(len(y)),
-        np.result_type(z.dtype, np.float32),
-    )  # float16 overflows above 65504
+    index = np.arange(len(y))
+    wide = np.result_type(z.dtype, np.float32)  # sums of float16 overflow above 65504
     z -= z.max(axis=1, keepdims=True)
     of_labels = z[index, y].sum(dtype=wide)
     np.exp(z, out=z)

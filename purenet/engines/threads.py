@@ -2,7 +2,7 @@
 
 A BLAS that shares one product between its threads synchronises them after every product, and they
 spin while they wait. On a busy machine this can take ten times as long. Here each Python thread
-computes products of its own. What a thread computes never depends on how many threads there are.
+computes products of its own, and they do not depend on how many threads there are.
 """
 
 import os
@@ -53,7 +53,7 @@ class SerialBlas:
                 self.before = [pool.num_threads for pool in self.pools]
             self.limit()
             self.inside += 1
-            return max(self.before, default=1)
+            return self.threads()
 
     def __exit__(self, *_: object) -> None:
         """Restore the numbers of threads, if this is the last thread to leave."""
@@ -63,6 +63,12 @@ class SerialBlas:
                 limit_is_per_thread = getattr(pool, "threading_layer", "") == "openmp"
                 if pool.num_threads == 1 and (limit_is_per_thread or not self.inside):
                     _set_threads(pool, number)
+
+    def threads(self) -> int:
+        """Return the number of threads that BLAS has, or had before the limit."""
+        with self.lock:
+            numbers = self.before if self.inside else [pool.num_threads for pool in self.pools]
+            return max(numbers, default=1)
 
     def limit(self) -> None:
         """Limit BLAS to one thread in this thread; some libraries keep a limit for each thread."""
@@ -96,8 +102,7 @@ def processors() -> int:
     It is the least of what BLAS is set to, the processors that the process is bound to, and the
     quota of processor time that its container has (cgroup v2).
     """
-    with serial_blas as allowed:
-        pass
+    allowed = serial_blas.threads()
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with suppress(OSError, ValueError):  # no such file, or "max"
         quota, period = map(int, QUOTA.read_text().split())
@@ -106,7 +111,10 @@ def processors() -> int:
 
 
 def map_in_threads(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-    """Return the results of a function of each item, in the order of the items."""
+    """Return the results of a function of each item, in the order of the items.
+
+    A single item is left to this thread, with the threads that BLAS has.
+    """
     if len(items) < 2:
         return [function(item) for item in items]
     workers = processors()

@@ -381,9 +381,8 @@ class Pace:
         wanted = SECONDS / self.seconds[self.threads]
         longest = GROWTH * max(self.length, examples)
         self.length = int(min(wanted, EXAMPLES, longest))
-        if (
-            self.trial_at == math.inf and wanted < longest
-        ):  # the first slices are too short to judge
+        # The first slices, which grow, are too short to judge by.
+        if self.trial_at == math.inf and wanted < longest:
             self.trial_at = 0.0
 
 

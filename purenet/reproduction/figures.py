@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from purenet.evaluation import logits
 from purenet.files import checkpoints
+from purenet.files.datasets import LabelledImages
 from purenet.network import log_softmax
 from purenet.reproduction.experiments import ExperimentResult
 from purenet.reproduction.explanations import DivisorFit, SubsetFit, SubsetTrial
 from purenet.reproduction.findings import Findings
 from purenet.reproduction.gradient_noise import GradientNoise
 from purenet.reproduction.questions import BatchSizeRow, MomentumRow
-from purenet.reproduction.work import Examples
 
 __all__ = ["draw_figures"]
 
@@ -45,7 +45,9 @@ STYLE: dict[Any, Any] = {
 SIZE = (4.6, 3.2)  # inches: as wide as a phone, so that text is not shrunk there
 
 
-def draw_figures(findings: Findings, models: Path, folder: Path, test: Examples) -> dict[str, str]:
+def draw_figures(
+    findings: Findings, models: Path, folder: Path, test: LabelledImages
+) -> dict[str, str]:
     """Draw every figure as a PNG file.
 
     Parameters

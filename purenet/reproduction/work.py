@@ -9,21 +9,20 @@ from dataclasses import asdict, is_dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar, get_args, get_type_hints
+from typing import Any, Protocol, TypeVar, get_args, get_type_hints
 
 import numpy as np
-from numpy.typing import NDArray
 
 import purenet
 from purenet.config import Config
 from purenet.files import checkpoints, writing
+from purenet.files.datasets import LabelledImages
 from purenet.params import Params
 from purenet.training import State
 
 __all__ = ["Work"]
 
 T = TypeVar("T")
-Examples: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
 
 
 class DoUnit(Protocol):
@@ -50,7 +49,11 @@ class Work:
     """
 
     def __init__(
-        self, folder: Path, train: Examples, test: Examples, done: Callable[[], object]
+        self,
+        folder: Path,
+        train: LabelledImages,
+        test: LabelledImages,
+        done: Callable[[], object],
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.train, self.test, self.done = folder, train, test, done
