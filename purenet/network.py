@@ -68,7 +68,7 @@ def init(
     sizes = [check_integer(f"sizes[{k}]", size, least=1) for k, size in enumerate(sizes)]
     if len(sizes) < 2:
         raise ValueError(f"sizes must name at least inputs and classes, got {sizes}")
-    if np.dtype(dtype).kind != "f":
+    if np.dtype(dtype).kind != "f" or not np.dtype(dtype).isnative:
         raise ValueError(f"dtype must be a real floating-point type, got {np.dtype(dtype)}")
     std = None if scale == "he" else check_number('scale, if not "he",', scale)
     rng = np.random.Generator(np.random.PCG64(check_seed(seed)))
@@ -183,9 +183,10 @@ def loss_and_delta(params: dict[str, A], logits: A, y: Array, l2: float) -> tupl
     index = xp.arange(classes, device=device(y))
     t = xp.astype(y, index.dtype)[:, None] == index
     value = -xp.mean(xp.sum(xp.where(t, log_p, 0), axis=1))
-    for W, _ in layers(params):
-        w = xp.reshape(W, (-1,))
-        value = value + 0.5 * l2 * (w @ w)
+    if l2 > 0:  # 0 times a sum that overflows would be NaN
+        for W, _ in layers(params):
+            w = xp.reshape(W, (-1,))
+            value = value + 0.5 * l2 * (w @ w)
     return value, (xp.exp(log_p) - xp.astype(t, log_p.dtype)) / n
 
 

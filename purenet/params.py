@@ -155,6 +155,11 @@ def check_params(params: dict[str, A]) -> Any:
     # NumPy orders complex numbers by their real parts: a complex step may go through `loss`.
     if not xp.isdtype(dtype, ("real floating", "complex floating")):
         raise ValueError(f"params must be floating-point arrays, W1 has dtype {dtype}")
+    if not getattr(dtype, "isnative", True):  # libraries differ in what they take
+        raise ValueError(
+            f"params must have the byte order of this machine, W1 has dtype {dtype}: "
+            f"convert with astype({dtype.name!r})"
+        )
     fan_in = None
     for k, (W, b) in enumerate(layers(params), start=1):
         if W.ndim != 2 or 0 in W.shape or fan_in not in (None, W.shape[0]):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from purenet.config import Config
 from purenet.engines import CHUNK, cut
-from purenet.engines.threads import processors, serial_blas
+from purenet.engines.threads import HeldSignals, processors, serial_blas
 from purenet.params import Params, copy, flat_views, is_weight, layers, sizes
 
 __all__ = ["InplaceEngine"]
@@ -101,9 +101,10 @@ class InplaceEngine:
         self.velocity, self.params = (flat_views(self.state[i], params) for i in (0, -1))
         for name in params:
             self.velocity[name][...], self.params[name][...] = velocity[name], params[name]
-        examples = min(CHUNK, -(-batch // count))
+        self.examples = min(CHUNK, -(-batch // count))  # of a chunk
         self.parts = [
-            Part(i, count, examples, self.state[1 + i], self.params, self.x) for i in range(count)
+            Part(i, count, self.examples, self.state[1 + i], self.params, self.x)
+            for i in range(count)
         ]
 
     def run(self, rows: Sequence[int]) -> list[float]:
@@ -116,13 +117,17 @@ class InplaceEngine:
 
         with (
             np.errstate(all="ignore"),  # an overflow shows in the loss
+            HeldSignals() as signals,
             serial_blas,
             ThreadPoolExecutor(len(self.parts), initializer=prepare_thread) as pool,
         ):
             for batch in cut(rows, self.cfg.batch_size or len(rows)):
-                entropies = self._in_threads(pool, partial(self._gradient, batch))
-                w = self.state[-1, : self.weights]
-                losses.append(sum(entropies) / len(batch) + 0.5 * self.cfg.l2 * float(w @ w))
+                entropy = 0.0
+                for start in range(0, -(-len(batch) // len(self.parts)), self.examples):
+                    signals.check()
+                    chunk = partial(self._gradient, batch, start)
+                    entropy += sum(self._in_threads(pool, chunk))
+                losses.append(entropy / len(batch) + self._penalty())
                 if not math.isfinite(losses[-1]):
                     break
                 self._in_threads(pool, self._step)
@@ -137,29 +142,33 @@ class InplaceEngine:
         futures = [pool.submit(function, part) for part in self.parts[1:]]
         return [function(self.parts[0]), *(future.result() for future in futures)]
 
-    def _gradient(self, batch: Any, part: Part) -> float:
-        """Write (1 - β) times the gradient of the data term; return the sum of cross-entropies."""
-        rows = batch[part.share(0, len(batch))]
-        if len(rows) == 0:
-            part.gradient[:] = 0
-        # Scaling δ_L by 1 - β is cheaper than scaling the gradients.
-        factor, total = self.number((1 - self.cfg.momentum) / len(batch)), 0.0
-        for later, chunk in enumerate(cut(rows, len(part.raw))):
-            total += self._chunk(part, chunk, factor, add=later > 0)
-        return total
+    def _penalty(self) -> float:
+        """Return ½ l2 Σ_k ‖W_k‖². Without l2 it is 0, even if the squares overflow."""
+        if self.cfg.l2 == 0:
+            return 0.0
+        squares = sum(float(np.vdot(W, W)) for W, _ in layers(self.params))
+        return 0.5 * self.cfg.l2 * squares
 
-    def _chunk(self, part: Part, rows: Any, factor: Any, *, add: bool) -> float:
-        """Write or add factor times the gradient of the sum of cross-entropies; return the sum."""
-        n, depth = len(rows), len(part.a) - 1
+    def _gradient(self, batch: Any, start: int, part: Part) -> float:
+        """Add the gradient of the data term on one chunk of a part, the chunk that begins at start.
+
+        Return the sum of the cross-entropies of the chunk. The first chunk of a batch overwrites
+        the gradient of the batch before.
+        """
+        rows = batch[part.share(0, len(batch))][start : start + self.examples]
+        add, n, depth = start > 0, len(rows), len(part.a) - 1
+        if n == 0:
+            part.gradient *= add
+            return 0.0
         a, deltas = [buffer[:n] for buffer in part.a], [buffer[:n] for buffer in part.delta]
         y = self._load(part, rows, a[0])
         for k, (W, b) in enumerate(layers(self.params), start=1):
             np.matmul(a[k - 1], W, out=a[k])
             a[k] += b
             if k < depth:
-                np.maximum(a[k], 0, out=a[k])
+                a[k] *= a[k] > 0
         delta = a[-1]
-        total = _softmax_minus_labels(delta, y, factor)
+        entropy = _softmax_minus_labels(delta, y, len(batch))
         for k in range(depth, 0, -1):
             grad_W, grad_b = part.grads[f"W{k}"], part.grads[f"b{k}"]
             if add:
@@ -172,14 +181,15 @@ class InplaceEngine:
             if k > 1:
                 delta = np.matmul(delta, self.params[f"W{k}"].T, out=deltas[k - 2])
                 delta *= a[k - 1] > 0
-        return total
+        return entropy
 
     def _load(self, part: Part, rows: Any, out: NDArray[Any]) -> NDArray[Any]:
         """Write these rows of x, converted and scaled, into `out`; return their labels."""
         if isinstance(rows, range):
             rows = slice(rows.start, rows.stop)
             raw = self.x[rows]
-        elif self.x.flags.c_contiguous:  # the rows are in range; "clip" only spares a copy
+        elif self.x.flags.c_contiguous and self.x.flags.aligned:
+            # The rows are in range; "clip" only spares a copy.
             raw = np.take(self.x, rows, axis=0, out=part.raw[: len(rows)], mode="clip")
         else:  # `take` would copy all of x first
             raw = self.x[rows]
@@ -190,27 +200,28 @@ class InplaceEngine:
 
     def _step(self, part: Part) -> None:
         """Take v ← β v + (1 - β) g and p ← p - η v in this part's share of the parameters."""
-        cfg = self.cfg
-        decay = (1 - cfg.momentum) * cfg.l2
-        size = self.state.shape[1]
-        for start, stop, of_p in ((0, self.weights, decay), (self.weights, size, 0.0)):
+        beta, weights, size = self.cfg.momentum, self.weights, self.state.shape[1]
+        rest = self.number(1 - beta)
+        for start, stop, l2 in ((0, weights, self.cfg.l2), (weights, size, 0.0)):
             share = self.state[:, part.share(start, stop)]
             v, p, scratch = share[0], share[-1], part.scratch[: share.shape[1]]
-            coefficients = np.array([cfg.momentum, *(1 for _ in self.parts), of_p], p.dtype)
-            np.matmul(coefficients, share, out=scratch)  # one product reads every row once
+            coefficients = [beta, *(rest for _ in self.parts), rest * self.number(l2)]
+            # One product reads every row once.
+            np.matmul(np.array(coefficients, p.dtype), share, out=scratch)
             v[:] = scratch
-            scratch *= self.number(cfg.learning_rate)
+            scratch *= self.number(self.cfg.learning_rate)
             p -= scratch
 
 
-def _softmax_minus_labels(z: NDArray[Any], y: NDArray[Any], factor: Any) -> float:
-    """Turn z into δ = factor · (softmax(z) - t); return the sum of the cross-entropies."""
+def _softmax_minus_labels(z: NDArray[Any], y: NDArray[Any], n: int) -> float:
+    """Turn z into δ = (softmax(z) - t) / n; return the sum of the cross-entropies."""
     index = np.arange(len(y))
     wide = np.result_type(z.dtype, np.float32)  # sums of float16 overflow above 65504
     z -= z.max(axis=1, keepdims=True)
     of_labels = z[index, y].sum(dtype=wide)
     np.exp(z, out=z)
     row = z.sum(axis=1, keepdims=True)
-    z *= factor / row
-    z[index, y] -= factor
+    z /= row
+    z[index, y] -= 1
+    z /= n
     return float(np.log(row).sum(dtype=wide) - of_labels)

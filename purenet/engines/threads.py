@@ -6,17 +6,18 @@ computes products of its own, and they do not depend on how many threads there a
 """
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["SerialBlas", "map_in_threads", "processors", "serial_blas"]
+__all__ = ["HeldSignals", "SerialBlas", "map_in_threads", "processors", "serial_blas"]
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -78,7 +79,6 @@ class SerialBlas:
 
     def reset_in_child(self) -> None:
         """Restore the numbers of threads in the child of a fork, where no thread is inside."""
-        self.lock = threading.RLock()
         if self.inside:
             self.inside = 1
             self.__exit__()
@@ -93,7 +93,55 @@ def _set_threads(pool: Any, number: int) -> None:
 
 
 serial_blas = SerialBlas()
-getattr(os, "register_at_fork", lambda **_: None)(after_in_child=serial_blas.reset_in_child)
+if hasattr(os, "register_at_fork"):  # no fork copies the lock while another thread holds it
+    os.register_at_fork(
+        before=serial_blas.lock.acquire,
+        after_in_parent=serial_blas.lock.release,
+        after_in_child=serial_blas.lock.release,
+    )
+    os.register_at_fork(after_in_child=serial_blas.reset_in_child)
+
+
+class HeldSignals:
+    """Hold Ctrl-C and SIGTERM back in this context, until the next `check` or the end.
+
+    Python calls a signal handler between any two instructions of the main thread. If the handler
+    raises where a lock of a thread pool is taken, the lock stays taken and the pool never ends.
+    Only the main thread receives signals, so in other threads this class does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.handlers: dict[int, Any] = {}  # of the caller
+        self.received: list[tuple[int, Any]] = []
+
+    def __enter__(self) -> Self:
+        """Put a handler that only records the signal in place of those of the caller."""
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.getsignal(number)
+                if callable(handler) and threading.current_thread() is threading.main_thread():
+                    self.handlers[number] = handler
+                    signal.signal(number, self._record)
+        except BaseException:  # a handler of the caller raised
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Restore the handlers, unless others were set in the meantime, and call those due."""
+        for number, handler in self.handlers.items():
+            if signal.getsignal(number) == self._record:
+                signal.signal(number, handler)
+        self.check()
+
+    def check(self) -> None:
+        """Call the caller's handler if a signal has come. It may raise KeyboardInterrupt."""
+        while self.received:
+            number, frame = self.received.pop(0)
+            self.handlers[number](number, frame)
+
+    def _record(self, number: int, frame: Any) -> None:
+        self.received.append((number, frame))
 
 
 def processors() -> int:
@@ -117,8 +165,21 @@ def map_in_threads(function: Callable[[Any], Any], items: Sequence[Any]) -> list
     """
     if len(items) < 2:
         return [function(item) for item in items]
-    workers = processors()
     # How NumPy reports an overflow is kept in the context, which a new thread does not inherit.
     contexts = [copy_context() for _ in items]
-    with serial_blas, ThreadPoolExecutor(workers, initializer=serial_blas.limit) as pool:
-        return list(pool.map(lambda c, item: c.run(function, item), contexts, items))
+    with (
+        HeldSignals() as signals,
+        serial_blas,
+        ThreadPoolExecutor(processors(), initializer=serial_blas.limit) as pool,
+    ):
+        futures = [
+            pool.submit(c.run, function, item) for c, item in zip(contexts, items, strict=True)
+        ]
+        results = []
+        try:
+            for future in futures:
+                results.append(future.result())
+                signals.check()
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return results

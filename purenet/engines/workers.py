@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from purenet.config import Config
 from purenet.engines import CHUNK, as_input
 from purenet.engines.atomics import fetch_add, give_way, load_acquire, pause
-from purenet.engines.threads import processors, serial_blas
+from purenet.engines.threads import HeldSignals, processors, serial_blas
 from purenet.params import Params, check_labels, copy, flat_views, sizes
 
 __all__ = ["WorkersEngine"]
@@ -145,7 +145,7 @@ def load(x: NDArray[Any], rows: NDArray[Any], start: int, scale: Any, a: NDArray
 
 @compiled
 def add_bias_relu(products: NDArray[Any], b: NDArray[Any], start: int, a: NDArray[Any]) -> None:
-    """Write a = max(Σ_h products_h + b, 0), for the columns from `start` on."""
+    """Write a = z ⊙ [z > 0] with z = Σ_h products_h + b, for the columns from `start` on."""
     n, width = a.shape
     for i in range(n):
         row, offset = a[i], i * len(b) + start
@@ -157,7 +157,7 @@ def add_bias_relu(products: NDArray[Any], b: NDArray[Any], start: int, a: NDArra
             for j in range(width):
                 row[j] += product[j]
         for j in range(width):
-            row[j] = a.dtype.type(0) if row[j] <= 0 else row[j]
+            row[j] *= a.dtype.type(1 if row[j] > 0 else 0)
 
 
 @compiled
@@ -201,7 +201,7 @@ def mask(back: NDArray[Any], a: NDArray[Any], start: int, delta: NDArray[Any]) -
     for i in range(n):
         row, of_a, of_back = delta[i, start : start + width], a[i], back[i]
         for j in range(width):
-            row[j] = of_back[j] if of_a[j] > 0 else a.dtype.type(0)
+            row[j] = of_back[j] * a.dtype.type(1 if of_a[j] > 0 else 0)
 
 
 @compiled
@@ -332,7 +332,9 @@ def train(
         wait(net.arrivals, net.threads)
         loss = 0.0
         for h in range(len(net.sums)):
-            loss += net.sums[h, 0] / batch + 0.5 * rule.l2 * net.sums[h, 1]
+            loss += net.sums[h, 0] / batch
+            if rule.l2 > 0:  # squares that overflow count only where there is a penalty
+                loss += 0.5 * rule.l2 * net.sums[h, 1]
         if net.first_worker == 0:
             losses[position // rule.batch] = loss
         if not math.isfinite(loss):
@@ -438,10 +440,12 @@ class WorkersEngine:
         losses = np.zeros(math.ceil(n / batch))
         with (
             np.errstate(all="ignore"),  # an overflow shows in the loss
+            HeldSignals() as signals,
             serial_blas,
             ThreadPoolExecutor(self.workers) as pool,
         ):
             while start < n:
+                signals.check()
                 threads, length = self.pace.next()
                 stop, began = self._stop(start, length, n), time.perf_counter()
                 self._train(pool, threads, np.asarray(rows[start:stop], np.int64), n, start, losses)

