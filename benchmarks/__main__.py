@@ -8,33 +8,53 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks import figure, report
 
 HERE = Path(__file__).parent
+
+
+class Section(NamedTuple):
+    """A part of the benchmarks."""
+
+    tests: str
+    description: str
+    minutes: float  # on two cores
+
+
 SECTIONS = {
-    "step": "test_step.py",
-    "floor": "test_floor.py",
-    "agreement": "test_peers.py::test_same_steps",
-    "mini-batch": "test_peers.py::test_mini_batch",
-    "one-thread": "test_peers.py::test_one_thread",
-    "full-batch": "test_peers.py::test_full_batch",
-    "by-hand": "test_peers.py::test_composed_by_hand",
-    "busy": "test_busy.py",
-    "scaling": "test_scaling.py",
-    "memory": "test_memory.py",
-    "accuracy": "test_accuracy.py::test_batch_size",
-    "start": "test_accuracy.py::test_process",
+    "step": Section("test_step.py", "a step and an epoch, for eight batch sizes", 2),
+    "floor": Section("test_floor.py", "an epoch beside its matrix products alone", 2),
+    "agreement": Section("test_peers.py::test_same_steps", "all libraries reach the same loss", 1),
+    "mini-batch": Section("test_peers.py::test_mini_batch", "an epoch by other libraries", 2),
+    "one-thread": Section("test_peers.py::test_one_thread", "the same on one core", 2),
+    "full-batch": Section("test_peers.py::test_full_batch", "a full-batch step by others", 2),
+    "by-hand": Section("test_peers.py::test_composed_by_hand", "100 steps of pure functions", 1),
+    "busy": Section("test_busy.py", "an epoch beside a busy process, 1 to 16 threads", 2),
+    "scaling": Section("test_scaling.py", "wider, deeper and longer, up to 10⁸ parameters", 2),
+    "memory": Section("test_memory.py", "allocations, and a file larger than memory", 1),
+    "accuracy": Section("test_accuracy.py::test_batch_size", "time to 90, 97 and 98 %", 2),
+    "start": Section("test_accuracy.py::test_process", "the same from the start of a process", 1),
 }
-BY_NAME = {"rates": "test_accuracy.py::test_rates"}  # long, and not in the table
+BY_NAME = {
+    "rates": Section("test_accuracy.py::test_rates", "the choice of learning rates; no table", 4)
+}
 
 
 def main() -> int:
     """Run the sections that are named, or all."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS | BY_NAME)
+    sections = SECTIONS | BY_NAME
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(
+            ["sections, and their minutes on two cores (rates runs only by name):"]
+            + [f"  {name:10}  {s.minutes:2}  {s.description}" for name, s in sections.items()]
+        ),
     )
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help="as listed below [all]")
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="[%(default)s]")
     parser.add_argument("--report", action="store_true", help="only write table and figure")
@@ -42,19 +62,15 @@ def main() -> int:
         "--docs", action="store_true", help="also bring docs/performance.md up to date"
     )
     args = parser.parse_args()
-    if unknown := set(args.sections) - set(SECTIONS | BY_NAME):
-        parser.error(f"no such section: {', '.join(sorted(unknown))}")
+    if unknown := set(args.sections) - set(sections):
+        parser.error(f"no section {', '.join(sorted(unknown))}: there are {', '.join(sections)}")
     args.output.mkdir(parents=True, exist_ok=True)
     status = 0
-    for section in [] if args.report else args.sections or SECTIONS:
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            f"benchmarks/{(SECTIONS | BY_NAME)[section]}",
-        ]
-        command += [f"--benchmark-json={args.output.resolve() / section}.json"]
+    for name in [] if args.report else args.sections or SECTIONS:
+        section = sections[name]
+        print(f"{name}: {section.description}, {section.minutes} min", flush=True)
+        command = [sys.executable, "-m", "pytest", "-q", f"benchmarks/{section.tests}"]
+        command += [f"--benchmark-json={args.output.resolve() / name}.json"]
         command += ["--benchmark-disable-gc"] + ["--quick"] * args.quick
         status = max(status, subprocess.run(command, cwd=HERE.parent, check=False).returncode)
     machine, results = report.load(args.output)

@@ -5,19 +5,18 @@ the other returns the parameters. All that can be prepared is prepared before.
 """
 
 import mmap
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from purenet import Config, backward, init, init_velocity, momentum_step
 from purenet.engines import CHUNK, cut
-from purenet.engines.inplace import InplaceEngine
-from purenet.engines.workers import WorkersEngine
 from purenet.files import datasets
 from purenet.reproduction import plain
-from purenet.training import epoch_order
+from purenet.training import epoch_order, epochs
 
 Params = dict[str, Any]
 Contestant = tuple[Callable[[Any], float], Callable[[], Params]]
@@ -76,24 +75,33 @@ class Task:
         return float(np.dot(np.asarray(losses, float), sizes) / self.n)
 
 
-def engine(task: Task) -> Contestant:
-    """`purenet.train` on 8-bit pixels in NumPy arrays, with the extra `fast`."""
-    return _engine(WorkersEngine, task)
+def train(task: Task) -> Contestant:
+    """`purenet.train` on 8-bit pixels in NumPy arrays, with the extra `fast`.
+
+    `train` is the generator `epochs`, run to its end. An epoch includes its order, a copy of the
+    parameters and the search for numbers that are not finite.
+    """
+    cfg = replace(task.cfg, epochs=sys.maxsize, shuffle=task.shuffle)
+    record, records = None, epochs(task.params(), task.pixels(), cfg)
+
+    def epoch(_: Any) -> float:
+        nonlocal record
+        record = next(records)
+        return record.loss
+
+    return epoch, lambda: record.params if record else {}
 
 
-def inplace(task: Task) -> Contestant:
-    """`purenet.train` on 8-bit pixels in NumPy arrays, without the extra."""
-    return _engine(InplaceEngine, task)
-
-
-def _engine(kind: Any, task: Task) -> Contestant:
-    params = task.params()
-    it = kind(params, init_velocity(params), *task.pixels(), task.cfg)
-    return lambda rows: task.mean(it.run(rows)), lambda: it.snapshot()[0]
+def train_numpy(task: Task) -> Contestant:
+    """`purenet.train`, without the extra `fast`."""
+    sys.modules["purenet.engines.workers"] = None  # type: ignore[assignment]  # not installed
+    return train(task)
 
 
 def engine_on_file(task: Task) -> Contestant:
     """Do the first 100,000 examples of the epoch, from a file that is memory-mapped."""
+    from purenet.engines.workers import WorkersEngine  # noqa: PLC0415  # needs the extra `fast`
+
     with open(task.path, "rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if task.shuffle:

@@ -25,7 +25,7 @@ def _bars(results: Results, ax: Axes) -> None:
         ratios = {name: figures["ratio"] for name, figures in contest_of(results, key).items()}
         for case in results.get("floor", []):
             if (case["batch_size"], case["dtype"]) == (size, "float32") and case["threads"] > 1:
-                ratios["products"] = 1 / case["contestants"]["engine"]["ratio"]
+                ratios["products"] = 1 / case["contestants"]["train"]["ratio"]
         if ratios:
             places = [y[name] + shift for name in ratios]
             bars = ax.barh(places, list(ratios.values()), 0.38, label=CONTESTS[key])

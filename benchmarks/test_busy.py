@@ -24,7 +24,7 @@ def busy_process() -> Iterator[None]:
             process.kill()
 
 
-@pytest.mark.parametrize("name", ["engine", "inplace"])
+@pytest.mark.parametrize("name", ["train", "train_numpy"])
 def test_epoch_beside_a_busy_process(
     benchmark: BenchmarkFixture, name: str, *, quick: bool
 ) -> None:

@@ -12,7 +12,7 @@ from benchmarks.peers import LIBRARIES
 from benchmarks.processes import CORES, ContestantProcess, compare
 
 PEERS: list[str] = [
-    "inplace",
+    "train_numpy",
     "pure",
     "listing",
     *(name for name, library in LIBRARIES.items() if find_spec(library)),
@@ -25,7 +25,7 @@ def contest(
     """Time purenet's engine and its peers, and check that their losses agree."""
     with ExitStack() as stack:
         processes = {
-            n: stack.enter_context(ContestantProcess(n, task, threads)) for n in ["engine", *names]
+            n: stack.enter_context(ContestantProcess(n, task, threads)) for n in ["train", *names]
         }
         figures = compare(benchmark, processes, rounds)
     losses = [figure["loss"] for figure in figures.values()]
@@ -42,7 +42,7 @@ def test_same_steps(benchmark: BenchmarkFixture, batch_size: int | None) -> None
     """
     task = Task(dtype="float64", n=1280, batch_size=batch_size, shuffle=batch_size is not None)
     with ExitStack() as stack:
-        processes = {n: stack.enter_context(ContestantProcess(n, task)) for n in ["engine", *PEERS]}
+        processes = {n: stack.enter_context(ContestantProcess(n, task)) for n in ["train", *PEERS]}
 
         def run() -> dict[str, float]:
             for process in processes.values():
@@ -53,7 +53,7 @@ def test_same_steps(benchmark: BenchmarkFixture, batch_size: int | None) -> None
         losses = benchmark.pedantic(run)  # type: ignore[no-untyped-call]
     benchmark.extra_info["losses"] = losses
     np.testing.assert_allclose(
-        list(losses.values()), losses["engine"], rtol=1e4 * np.finfo(float).eps
+        list(losses.values()), losses["train"], rtol=1e4 * np.finfo(float).eps
     )
 
 

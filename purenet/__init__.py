@@ -3,6 +3,7 @@
 from purenet.config import REPORT, Config
 from purenet.evaluation import Evaluation, accuracy, evaluate, predict, predict_proba
 from purenet.files import datasets
+from purenet.files.checkpoints import Checkpoint, load, save
 from purenet.network import backward, forward, init, loss
 from purenet.optim import init_velocity, momentum_step
 from purenet.training import (
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "REPORT",
+    "Checkpoint",
     "Config",
     "DivergenceError",
     "Epoch",
@@ -32,9 +34,11 @@ __all__ = [
     "forward",
     "init",
     "init_velocity",
+    "load",
     "loss",
     "momentum_step",
     "predict",
     "predict_proba",
+    "save",
     "train",
 ]

@@ -17,6 +17,7 @@ from purenet.params import (
     Data,
     check_data,
     check_example_shape,
+    check_examples,
     check_labels,
     check_number,
     check_params,
@@ -196,8 +197,13 @@ def logits(params: dict[str, A], x: Array, *, input_scale: float | None = None) 
     n = x.shape[0]
 
     def of_chunk(start: int) -> A:
-        rows = x[start : min(start + CHUNK, n), ...]
-        return forward(params, as_input(params, rows, input_scale))
+        rows = range(start, min(start + CHUNK, n))
+        chunk = as_input(params, x[rows.start : rows.stop, ...], input_scale)
+        try:
+            return forward(params, chunk)
+        except ValueError:
+            check_examples(params, chunk, rows)  # its message has the row in all of x
+            raise
 
     map_chunks = map_in_threads if is_numpy_array(x) else map
     return xp.concat(list(map_chunks(of_chunk, range(0, n, CHUNK))))

@@ -7,12 +7,12 @@ they are known; inside ``jax.jit`` they are not, and nothing can check them.
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_array_api_obj
 from numpy.typing import NDArray
 
 
@@ -62,6 +62,7 @@ __all__ = [
     "check_data",
     "check_example_shape",
     "check_examples",
+    "check_finite",
     "check_integer",
     "check_labels",
     "check_matching",
@@ -69,6 +70,7 @@ __all__ = [
     "check_params",
     "check_seed",
     "copy",
+    "first_not_finite",
     "flat_views",
     "is_weight",
     "layers",
@@ -175,8 +177,27 @@ def check_params(params: dict[str, A]) -> Any:
     return xp
 
 
-def check_examples(params: dict[str, A], x: Array) -> A:
-    """Return `x`, a batch of finite examples that fits the network, in the parameters' dtype."""
+def first_not_finite(arrays: dict[str, A]) -> str | None:
+    """Return the name of the first array that holds NaN or infinity, or None."""
+    for name, array in arrays.items():
+        xp = array_namespace(array)
+        if not bool(xp.all(xp.isfinite(array))):
+            return name
+    return None
+
+
+def check_finite(title: str, arrays: dict[str, A]) -> None:
+    """Refuse a dictionary of arrays that holds NaN or infinity."""
+    name = first_not_finite(arrays)
+    if name:
+        raise ValueError(f"{title} must be finite, got NaN or infinity in {name}")
+
+
+def check_examples(params: dict[str, A], x: Array, rows: Sequence[int] | None = None) -> A:
+    """Return `x`, a batch of finite examples that fits the network, in the parameters' dtype.
+
+    If the batch is a part of other data, `rows` are the numbers of its rows there, for the message.
+    """
     xp = check_example_shape(params, x)
     if not xp.isdtype(x.dtype, "real floating"):
         raise ValueError(
@@ -184,8 +205,11 @@ def check_examples(params: dict[str, A], x: Array) -> A:
             "as in x / 255 for 8-bit pixels"
         )
     converted = xp.astype(x, params["W1"].dtype, copy=False)
-    if known(xp.all(xp.isfinite(converted)), bool) is False:
-        raise ValueError(f"x must be finite in {converted.dtype}, got NaN or infinity")
+    finite = xp.isfinite(converted)
+    if known(xp.all(finite), bool) is False:
+        row = int(xp.argmin(xp.astype(xp.all(finite, axis=1), xp.int8)))
+        row = row if rows is None else int(rows[row])
+        raise ValueError(f"x must be finite in {converted.dtype}, got NaN or infinity in row {row}")
     return converted
 
 
@@ -206,9 +230,16 @@ def check_labels(params: dict[str, A], y: Array, n: int) -> None:
     """Refuse labels that are not one integer per example, each the index of a class."""
     xp, classes = namespace(params=params["W1"], y=y), sizes(params)[-1]
     if tuple(y.shape) != (n,):
-        raise ValueError(f"y must have shape ({n},), one label per row of x, got {tuple(y.shape)}")
+        one_hot = tuple(y.shape) == (n, classes)
+        remedy = ": take the argmax of each row if these are one-hot labels" if one_hot else ""
+        raise ValueError(
+            f"y must have shape ({n},), one label per row of x, got {tuple(y.shape)}{remedy}"
+        )
     if not xp.isdtype(y.dtype, "integral"):
-        raise ValueError(f"y must hold integer labels, got dtype {y.dtype}")
+        raise ValueError(
+            f"y must hold integer labels, got dtype {y.dtype}: number the classes, "
+            "as np.unique(y, return_inverse=True)[1] does"
+        )
     for extreme in (known(xp.min(y), int), known(xp.max(y), int)):
         if extreme is not None and not 0 <= extreme < classes:
             raise ValueError(f"y must hold labels from 0 to {classes - 1}, got {extreme}")
@@ -243,6 +274,12 @@ def check_matching(params: dict[str, A], **others: dict[str, A]) -> None:
 
 def namespace(**arrays: Array) -> Any:
     """Return the array namespace of arrays, which must all be of one library."""
+    for name, array in arrays.items():
+        if not is_array_api_obj(array):
+            raise ValueError(
+                f"{name} must be an array, got a {type(array).__name__}: "
+                "convert it, for example with np.asarray"
+            )
     try:
         return array_namespace(*arrays.values())
     except TypeError:

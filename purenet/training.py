@@ -20,9 +20,12 @@ from purenet.params import (
     Data,
     check_data,
     check_examples,
+    check_finite,
     check_integer,
     check_matching,
     check_number,
+    first_not_finite,
+    sizes,
 )
 
 __all__ = [
@@ -35,6 +38,9 @@ __all__ = [
     "train",
 ]
 
+
+FAR = 4  # times log(classes), the loss of equal probabilities: more is far above it
+SMALL = 0.1  # the largest input: less is small
 
 logger = logging.getLogger(__name__)
 
@@ -246,6 +252,8 @@ class _Run:
     def records(self, record_every: int | None = None) -> Iterator[Epoch]:
         """Train, and yield what `epochs` yields."""
         rows_at_once = self.n if record_every is None else self.size * record_every
+        if self.state.epochs == self.state.steps == 0 < self.cfg.epochs:
+            self._warn_of_scale()
         for e in range(self.state.epochs, self.cfg.epochs):
             shuffled = self.cfg.shuffle and self.size < self.n
             order = epoch_order(self.cfg.seed, e, self.n) if shuffled else range(self.n)
@@ -254,6 +262,29 @@ class _Run:
                 rows = order[start : start + rows_at_once]
                 yield self._train(rows, last=start + len(rows) == self.n)
 
+    def _warn_of_scale(self) -> None:
+        """Log a warning if the first examples are on a scale on which training goes badly."""
+        xp, scale = array_namespace(self.x), self.cfg.input_scale
+        first = min(CHUNK, self.n)
+        x, y = self.x[:first, ...], self.y[:first]
+        with np.errstate(all="ignore"):  # an overflow shows in the loss
+            first_loss = evaluate(self.params, (x, y), input_scale=scale).loss
+        low, high, classes = float(xp.min(x)), float(xp.max(x)), sizes(self.params)[-1]
+        largest, factor, remedy = max(-low, high), "", "x / {:g}"
+        if xp.isdtype(x.dtype, "integral"):
+            factor = f" and is multiplied by input_scale = {scale:.4g}"
+            largest, remedy = largest * scale, "input_scale=1/{:g}"
+        if first_loss > FAR * math.log(max(classes, 2)):
+            problem = f"the loss begins at {first_loss:.3g}, far above log({classes})"
+        elif factor and 0 < largest < SMALL:
+            problem = "the inputs are small, and training will be slow"
+        else:
+            return
+        advice = "smaller initial weights may help"
+        if not SMALL <= largest <= 1:
+            advice = f"{remedy.format(max(-low, high))} would bring it to 1 at most"
+        logger.warning("%s: x ranges from %g to %g%s; %s", problem, low, high, factor, advice)
+
     def _train(self, rows: Any, *, last: bool) -> Epoch:
         """Train on these rows of an epoch, up to its end if they are the last ones."""
         e, steps, loss_sum = self.state[1:]
@@ -261,7 +292,7 @@ class _Run:
         for loss, batch in zip(losses, cut(rows, self.size), strict=False):
             loss_sum += loss * len(batch)  # batch by batch, so that a resumed epoch rounds the same
         params, velocity = self.engine.snapshot()
-        name = _first_not_finite(loss_sum, params)
+        name = _not_finite(loss_sum, params)
         if name:
             seen = DivergenceError(e + 1, steps + len(losses), name, self.params, self.state)
             raise self._located(seen, rows[: len(losses) * self.size])
@@ -281,14 +312,14 @@ class _Run:
         xp = array_namespace(self.x)
         for part in cut(rows, CHUNK):  # x that is not finite is a ValueError
             x = xp.take(self.x, xp.asarray(part, device=device(self.x)), axis=0)
-            check_examples(self.params, as_input(self.params, x, self.cfg.input_scale))
+            check_examples(self.params, as_input(self.params, x, self.cfg.input_scale), part)
         params, state = self.params, self.state
         engine = self._engine(params, state.velocity)
         for batch in cut(rows, self.size):
             (loss,) = engine.run(batch)
             loss_sum = state.loss_sum + loss * len(batch)
             after, velocity = engine.snapshot()
-            name = _first_not_finite(loss_sum, after)
+            name = _not_finite(loss_sum, after)
             if name:
                 return DivergenceError(seen.epoch, state.steps + 1, name, params, state)
             params, state = after, State(velocity, state.epochs, state.steps + 1, loss_sum)
@@ -374,37 +405,32 @@ def train(
 
 def _starting_state(params: dict[str, A], state: State | None, cfg: Config, *, steps: int) -> State:
     """Return the state that a run starts from, refusing one that does not fit."""
-    given: Any = State(init_velocity(params), 0) if state is None else state
-    if not (isinstance(given, tuple) and 2 <= len(given) <= 4 and isinstance(given[0], dict)):
-        raise ValueError(f"state must be a State, or None, got {type(given).__name__}")
-    state = check_state(params, State(*given))
+    check_finite("params", params)
+    state = check_state(params, State(init_velocity(params), 0) if state is None else state)
     if state.steps >= steps:
         raise ValueError(f"state.steps must be < {steps}, the steps of an epoch, got {state.steps}")
     least = state.epochs + (state.steps > 0)
     if least > cfg.epochs:
         raise ValueError(f"cfg.epochs is the total: must be >= {least}, got {cfg.epochs}")
-    for title, arrays in (("params", params), ("velocity", state.velocity)):
-        name = _first_not_finite(0.0, arrays)
-        if name:
-            raise ValueError(f"{title} must be finite, got NaN or infinity in {name}")
     return state
 
 
 def check_state(params: dict[str, A], state: State) -> State:
     """Check that a state fits the parameters; return it with Python numbers."""
-    check_matching(params, velocity=state.velocity)
+    given: Any = state
+    if not (isinstance(given, tuple) and 2 <= len(given) <= 4 and isinstance(given[0], dict)):
+        raise ValueError(f"state must be a State, or None, got {type(given).__name__}")
+    velocity, epochs, steps, loss_sum = State(*given)
+    check_matching(params, velocity=velocity)
+    check_finite("velocity", velocity)
     return State(
-        state.velocity,
-        check_integer("state.epochs", state.epochs, least=0),
-        check_integer("state.steps", state.steps, least=0),
-        check_number("state.loss_sum", state.loss_sum),
+        velocity,
+        check_integer("state.epochs", epochs, least=0),
+        check_integer("state.steps", steps, least=0),
+        check_number("state.loss_sum", loss_sum),
     )
 
 
-def _first_not_finite(loss: float, params: dict[str, A]) -> str | None:
+def _not_finite(loss: float, params: dict[str, A]) -> str | None:
     """Return the name of the first parameter that is not finite, or "the loss", or None."""
-    for name, p in params.items():
-        xp = array_namespace(p)
-        if not bool(xp.all(xp.isfinite(p))):
-            return name
-    return None if math.isfinite(loss) else "the loss"
+    return first_not_finite(params) or (None if math.isfinite(loss) else "the loss")

@@ -144,7 +144,10 @@ BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
     (lambda: predict(P, X[:, 1:]), "x must have shape (batch, 4), got (7, 3)"),
     (lambda: predict(P, X[:0]), "x must hold at least one example, got shape (0, 4)"),
     (lambda: predict(P, X > 0), "x must hold real numbers, got dtype bool"),
-    (lambda: predict_proba(P, X * np.nan), "x must be finite in float64, got NaN or infinity"),
+    (
+        lambda: predict_proba(P, X * np.nan),
+        "x must be finite in float64, got NaN or infinity in row 0",
+    ),
     (lambda: predict({}, X), "params must have the keys W1, b1, ..., WL, bL, got []"),
 ]
 
@@ -154,3 +157,11 @@ def test_bad_arguments_are_named(evaluation: Callable[[], Any], message: str) ->
     """A bad argument raises ValueError, which names the value and what was expected."""
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         evaluation()
+
+
+def test_the_row_of_a_bad_number_is_that_of_all_data() -> None:
+    """NaN in a later chunk is given its row in x."""
+    x = np.ones((CHUNK + 50, 4))
+    x[CHUNK + 7, 2] = np.nan
+    with pytest.raises(ValueError, match=f"in row {CHUNK + 7}$"):
+        predict(P, x)

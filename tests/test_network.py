@@ -262,12 +262,20 @@ BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
     (lambda: loss(P, X, np.where(Y == 0, -1, Y)), "y must hold labels from 0 to 1, got -1"),
     (lambda: loss(P, X, Y + 1), "y must hold labels from 0 to 1, got 2"),
     (lambda: loss(P, X, Y.astype(float)), "y must hold integer labels, got dtype float64"),
+    (
+        lambda: loss(P, X, np.where(Y, "cat", "dog")),
+        "y must hold integer labels, got dtype <U3: number the classes, as ",
+    ),
+    (
+        lambda: loss(P, X, np.eye(2)[Y]),
+        "y must have shape (7,), one label per row of x, got (7, 2): take the argmax",
+    ),
     (lambda: loss(P, X, Y[:, None]), "y must have shape (7,), one label per row of x, got (7, 1)"),
     (lambda: loss(P, X, Y[:3]), "y must have shape (7,), one label per row of x, got (3,)"),
     (lambda: loss(P, X[:0], Y[:0]), "x must hold at least one example, got shape (0, 4)"),
     (lambda: forward(P, X[:, :3]), "x must have shape (batch, 4), got (7, 3)"),
     (lambda: forward(P, X[0]), "x must have shape (batch, 4), got (4,)"),
-    (lambda: forward(P, X * np.nan), "x must be finite in float64, got NaN or infinity"),
+    (lambda: forward(P, X * np.nan), "x must be finite in float64, got NaN or infinity in row 0"),
     (lambda: forward(P, X + np.inf), "x must be finite in float64, got NaN or infinity"),
     (lambda: forward(P, X + 1j), "x must hold real numbers, got dtype complex128"),
     (lambda: backward(P, X, Y, l2=-0.1), "l2 must be a finite number >= 0, got -0.1"),
@@ -288,7 +296,7 @@ BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         lambda: loss(P, X.tolist(), Y),
-        "arrays must all be of one array library: params is a numpy ndarray, x is a builtins list",
+        "x must be an array, got a list: convert it, for example with np.asarray",
     ),
     (
         lambda: loss(P, X, array_api_strict.asarray(Y.copy())),

@@ -13,6 +13,7 @@ def test_public_names_are_these() -> None:
     """A public name is added or removed only together with this list."""
     assert set(purenet.__all__) == {
         "REPORT",
+        "Checkpoint",
         "Config",
         "DivergenceError",
         "Epoch",
@@ -27,10 +28,12 @@ def test_public_names_are_these() -> None:
         "forward",
         "init",
         "init_velocity",
+        "load",
         "loss",
         "momentum_step",
         "predict",
         "predict_proba",
+        "save",
         "train",
     }
     assert all(hasattr(purenet, name) for name in purenet.__all__)
@@ -53,3 +56,13 @@ def test_python_m_purenet_is_the_command_line(
         runpy.run_module("purenet", run_name="__main__")
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"purenet {purenet.__version__}\n"
+
+
+def test_tools_for_testing_name_their_extra() -> None:
+    """Without Hypothesis, the error of an import says which command installs it."""
+    code = "import sys; sys.modules['hypothesis'] = None; import purenet.testing.gradients"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.stderr.splitlines()[-1] == (
+        "ImportError: the tools of purenet.testing need hypothesis: pip install "
+        "'purenet[testing]', or pip install '.[testing]' in a clone of purenet"
+    )

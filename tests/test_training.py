@@ -395,8 +395,50 @@ def test_nan_in_the_data_is_not_called_divergence() -> None:
     """NaN in an example raises ValueError, which names x."""
     params, x, y = problem(6, 5, 3, n=10)
     x[7, 2] = np.nan
-    with pytest.raises(ValueError, match="x must be finite in float64, got NaN or infinity"):
+    with pytest.raises(
+        ValueError, match="x must be finite in float64, got NaN or infinity in row 7"
+    ):
         train(params, (x, y), CFG)
+
+
+def test_the_row_of_a_bad_number_is_that_of_the_data() -> None:
+    """NaN far from the first examples is given its row in x, whatever the order of the epoch."""
+    params, x, y = problem(4, 3, n=3000)
+    x[2345, 1] = np.inf
+    with pytest.raises(ValueError, match=r"NaN or infinity in row 2345$"):
+        train(params, (x, y), replace(CFG, batch_size=1024))
+
+
+@pytest.mark.parametrize(
+    ("x", "scale", "message"),
+    [
+        (np.full((9, 4), 255.0), 1 / 255, "far above log(2): x ranges from 255 to 255; x / 255"),
+        (np.full((9, 4), 255), 1.0, "far above log(2): x ranges from 255 to 255 and is multiplied"),
+        (np.full((9, 4), 16), 1 / 255, "x ranges from 16 to 16 and is multiplied by input_scale"),
+        (np.full((9, 4), 16), 1 / 16, ""),
+        (np.full((9, 4), 80), 1 / 16, "= 0.0625; input_scale=1/80 would bring it to 1 at most"),
+        (np.full((9, 4), 0.01), 1 / 255, ""),
+        (np.zeros((9, 4), int), 1 / 255, ""),
+    ],
+)
+@pytest.mark.parametrize("library", ["numpy", "array_api_strict"])
+def test_a_scale_on_which_training_goes_badly_is_reported_once(
+    library: str, x: Any, scale: float, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A high first loss, or small integers, give one warning with the range of x and a remedy."""
+    asarray = LIBRARIES[library]
+    params = {"W1": asarray(np.ones((4, 2)) * [0.2, -0.2]), "b1": asarray(np.zeros(2))}
+    data = asarray(x), asarray(np.arange(9) % 2)
+    cfg = replace(CFG, learning_rate=0, input_scale=scale)
+    result = train(params, data, cfg)
+    if message:
+        (logged,) = caplog.messages
+        assert message in logged
+    else:
+        assert caplog.messages == []
+    caplog.clear()
+    train(result.params, data, replace(cfg, epochs=4), state=result.state)
+    assert caplog.messages == []
 
 
 P, X, Y = read_only(problem(4, 3, 2))

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import reduce
 from operator import truediv
 from pathlib import Path
@@ -19,7 +20,7 @@ from tqdm import tqdm
 import purenet
 from purenet import Config
 from purenet.cli import reproduce
-from purenet.cli.folder import RunFolder, model_file
+from purenet.cli.folder import RunFolder
 from purenet.cli.job import DTYPES, PRESETS, prepare_job, run_job
 from purenet.cli.signals import Signals
 from purenet.evaluation import evaluate_logits, logits
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no notices about its caches
     with Signals() as signals:
         try:
-            args = _parser().parse_args(argv)
+            args = _parse_arguments(argv)
             with np.errstate(all="ignore"):  # an overflow shows as a loss that is not finite
                 args.command(args, signals)
             sys.stdout.flush()
@@ -82,8 +83,8 @@ def _report_error(message: object, status: int) -> int:
 
 
 def _train_command(args: argparse.Namespace, signals: Signals) -> None:
-    if args.resume and (args.output or args.overwrite):
-        raise ValueError("--resume cannot be combined with --output or --overwrite")
+    if args.resume and (args.output or args.overwrite or vars(args)["from"]):
+        raise ValueError("--resume cannot be combined with --output, --overwrite or --from")
     run = RunFolder(args.resume or args.output or Path("purenet-run"), make=not args.resume)
     table = not (args.quiet or args.json)
     try:
@@ -102,7 +103,10 @@ def _train_command(args: argparse.Namespace, signals: Signals) -> None:
                 f"{units}, {job.settings['dtype']}: {len(job.data[0]):,} examples, "
                 f"batch {batch}{resumed}"
             )
-            print(COLUMNS, flush=True)
+            if (epochs_done, steps_done) == (job.cfg.epochs, 0):
+                print(f"nothing to train: {epochs_done} of {job.cfg.epochs} epochs are done")
+            else:
+                print(COLUMNS, flush=True)
         with tqdm(
             total=job.cfg.epochs,
             initial=epochs_done,
@@ -122,7 +126,9 @@ def _train_command(args: argparse.Namespace, signals: Signals) -> None:
     finally:
         files = run.close()
         if table and files:
-            print(f"{run.folder}: {', '.join(files)}")
+            print(
+                "; ".join(filter(None, [f"{run.folder}: {', '.join(files)}", run.without_curves]))
+            )
 
 
 @contextmanager
@@ -141,7 +147,7 @@ def _log_to_stderr(*, quiet: bool) -> Iterator[None]:
 
 
 def _predict_command(args: argparse.Namespace, _: Signals) -> None:
-    params, cfg = checkpoints.load(model_file(args.model))[:2]
+    params, cfg = checkpoints.load(args.model)[:2]
     for path in args.images:
         x = pictures.read(path, sizes(params)[0], invert=args.invert)
         p = purenet.predict_proba(params, x, input_scale=cfg.input_scale)
@@ -151,7 +157,7 @@ def _predict_command(args: argparse.Namespace, _: Signals) -> None:
 
 
 def _evaluate_command(args: argparse.Namespace, _: Signals) -> None:
-    params, cfg = checkpoints.load(model_file(args.model))[:2]
+    params, cfg = checkpoints.load(args.model)[:2]
     x, y = datasets.load(args.data)[1]
     check_data(params, (x, y))
     z = logits(params, x, input_scale=cfg.input_scale)
@@ -193,6 +199,19 @@ FRACTION = _option_type(
     lambda text: reduce(truediv, map(float, text.split("/"))), "a number or fraction"
 )
 INTERVAL = _option_type(_parse_interval, "epochs as 2, seconds as 30s or steps as 500steps")
+
+
+def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments. The error about an unknown option names the one that was meant."""
+    args, unknown = _parser().parse_known_args(argv)
+    if not unknown:
+        return args
+    known = re.findall(r"--[a-z][a-z0-9-]+", args.format_help())
+    by_initials = {"--" + "".join(re.findall("(?:-)([a-z])", name)): name for name in known}
+    close = get_close_matches(unknown[0], known, n=1)
+    meant = by_initials.get(unknown[0]) or next(iter(close), None)
+    question = f": did you mean {meant}?" if meant else ""
+    raise ValueError(f"unrecognized arguments: {' '.join(unknown)}{question}")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -253,6 +272,13 @@ def _parser() -> argparse.ArgumentParser:
         "--epochs may change",
     )
     option(
+        "--from",
+        type=Path,
+        metavar="RUN",
+        help="begin with the network of this earlier run (a folder or a model file) and with its "
+        "settings, which the other options may change",
+    )
+    option(
         "--checkpoint-every",
         type=INTERVAL,
         metavar="N",
@@ -302,7 +328,7 @@ def _add_command(
     commands: Any, name: str, run: Callable[[argparse.Namespace, Signals], None], text: str
 ) -> _Parser:
     parser: _Parser = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
-    parser.set_defaults(command=run)
+    parser.set_defaults(command=run, format_help=parser.format_help)
     return parser
 
 

@@ -9,12 +9,13 @@ from typing import IO, Any, NamedTuple
 
 from purenet.config import Config
 from purenet.files import checkpoints, plots, reading, writing
+from purenet.files.checkpoints import MODEL
 from purenet.params import Params
 from purenet.training import State
 
-__all__ = ["RunFolder", "SavedRun", "model_file"]
+__all__ = ["RunFolder", "SavedRun", "read_settings"]
 
-MODEL, CONFIG, HISTORY, CURVES = "model.safetensors", "config.json", "history.jsonl", "curves.png"
+CONFIG, HISTORY, CURVES = "config.json", "history.jsonl", "curves.png"
 LOCK = ".lock"
 FIGURES = {"epoch": int, "loss": float, "test_loss": float, "test_accuracy": float}
 
@@ -54,6 +55,8 @@ class RunFolder:
         Content of config.json.
     history : list of dict
         The figures of each epoch.
+    without_curves : str
+        Why the curves were not drawn, or an empty string.
 
     Raises
     ------
@@ -67,6 +70,7 @@ class RunFolder:
         self.folder = folder
         self.settings: dict[str, Any] = {}
         self.history: list[dict[str, float]] = []
+        self.without_curves = ""
         self._staged: tuple[Params, Config, State, str] | None = None
         self._taken_over = False
         self._made_folders = [f for f in (folder, *folder.parents) if make and not f.exists()]
@@ -90,9 +94,7 @@ class RunFolder:
 
     def resume(self) -> SavedRun:
         """Return what an earlier process saved, and load its history up to the checkpoint."""
-        if not (self.folder / CONFIG).exists():
-            raise ValueError(f"{self.folder} holds no run: it has no {CONFIG}")
-        settings = _read_json_object(self.folder / CONFIG)
+        settings = read_settings(self.folder)
         if not (self.folder / MODEL).exists():  # the process ended before its first checkpoint
             return SavedRun(settings, None)
         checkpoint = checkpoints.load(self.folder / MODEL)
@@ -137,8 +139,11 @@ class RunFolder:
         try:
             self.save()
             if self.history and self._taken_over:
-                with suppress(ImportError), writing.replacing(self.folder / CURVES) as part:
-                    plots.curves(part, self.history)
+                try:
+                    with writing.replacing(self.folder / CURVES) as part:
+                        plots.curves(part, self.history)
+                except ImportError as error:
+                    self.without_curves = str(error)
             return self._run_files() if self._taken_over else []
         finally:
             (self.folder / LOCK).unlink()
@@ -161,22 +166,6 @@ class RunFolder:
         return [name for name in (MODEL, CONFIG, HISTORY, CURVES) if (self.folder / name).exists()]
 
 
-def model_file(path: Path) -> Path:
-    """Find the model file of a run.
-
-    Parameters
-    ----------
-    path : Path
-        The folder of a run, or a model file.
-
-    Returns
-    -------
-    Path
-        The model file.
-    """
-    return path / MODEL if path.is_dir() else path
-
-
 def _acquire_lock(folder: Path) -> IO[bytes]:
     """Return the locked lock file. The system releases the lock however the process ends."""
     path = folder / LOCK
@@ -194,7 +183,27 @@ def _acquire_lock(folder: Path) -> IO[bytes]:
         file.close()  # its owner removed the file after we opened it, so this lock protects nothing
 
 
-def _read_json_object(path: Path) -> dict[str, Any]:
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return the content of a run's config.json.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of a run.
+
+    Returns
+    -------
+    dict
+        The settings, as they were read.
+
+    Raises
+    ------
+    ValueError
+        A folder without config.json, or one that does not hold a JSON object.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        raise ValueError(f"{folder} holds no run: it has no {CONFIG}")
     try:
         with reading.open_regular(path) as file:
             content = json.load(file)

@@ -11,7 +11,7 @@ import numpy as np
 
 import purenet
 from purenet import REPORT, Config, DivergenceError, Evaluation, State
-from purenet.cli.folder import RunFolder, SavedRun
+from purenet.cli.folder import RunFolder, SavedRun, read_settings
 from purenet.files import checkpoints, datasets
 from purenet.files.datasets import LabelledImages
 from purenet.params import Params, sizes
@@ -72,7 +72,8 @@ def prepare_job(folder: Path, options: dict[str, Any], saved_run: SavedRun | Non
     Returns
     -------
     Job
-        Settings that `options` lacks come from its preset, the saved run or the defaults.
+        Settings that `options` lacks come from its preset, the saved run, the run that `from`
+        names, or the defaults.
 
     Raises
     ------
@@ -95,19 +96,22 @@ def prepare_job(folder: Path, options: dict[str, Any], saved_run: SavedRun | Non
     classes = 1 + max(int(y.max()) for _, y in (data, test))
     layers = settings["layers"] or [data[0].shape[1], 200, 50, classes]
     cfg = Config(**{field.name: settings[field.name] for field in fields(Config)})
+    dtype, scale, source = settings["dtype"], settings["init_scale"], settings.get("from")
     if checkpoint:
         params, state = checkpoint.params, checkpoint.state
+    elif source:
+        params, state = _trained_params(source, layers, dtype), None
     else:
-        scale, dtype = settings["init_scale"], settings["dtype"]
         params, state = purenet.init(layers, seed=cfg.seed, scale=scale, dtype=dtype), None
     settings = {
         "purenet": purenet.__version__,
         "numpy": np.__version__,
         "data": settings["data"],
         "layers": layers,
-        "init_scale": settings["init_scale"],
-        "dtype": settings["dtype"],
+        "init_scale": scale,
+        "dtype": dtype,
         **asdict(cfg),
+        **({"from": source} if source else {}),
     }
     return Job(settings, cfg, data, test, fingerprint, params, state)
 
@@ -117,10 +121,15 @@ def _merge_settings(
 ) -> dict[str, Any]:
     """Return the settings of a job, refusing options that would change a saved run."""
     chosen = {name: options[name] for name in DEFAULTS if name in options}
-    if saved_run is None:
-        return DEFAULTS | PRESETS[options.get("preset", "default")] | chosen
-    saved = _saved_settings(folder, saved_run.settings)
     preset = PRESETS[options["preset"]] if "preset" in options else {}
+    if saved_run is None and options.get("from"):
+        if "init_scale" in chosen:
+            raise ValueError("--init-scale cannot be combined with --from: the weights are trained")
+        earlier = _settings_of(options["from"])
+        return DEFAULTS | earlier | preset | chosen | {"init_scale": None}
+    if saved_run is None:
+        return DEFAULTS | preset | chosen
+    saved = _saved_settings(folder, saved_run.settings)
     settings = saved | preset | {"epochs": saved["epochs"]} | chosen
     if saved_run.checkpoint:  # its values take precedence over config.json
         params, cfg, *_ = saved_run.checkpoint
@@ -144,7 +153,26 @@ def _saved_settings(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
             )
     if content["dtype"] not in DTYPES:
         raise ValueError(f"{folder}/config.json does not belong to a run: it has no valid 'dtype'")
-    return {name: content[name] for name in DEFAULTS}
+    return {name: content[name] for name in (*DEFAULTS, "from") if name in content}
+
+
+def _settings_of(source: Path) -> dict[str, Any]:
+    """Return the settings of a trained network, the folder of a run or a model file."""
+    params, cfg, *_ = checkpoints.load(source)
+    data = (
+        {"data": _saved_settings(source, read_settings(source))["data"]} if source.is_dir() else {}
+    )
+    dtype = str(params["W1"].dtype)
+    return {"from": str(source), "layers": sizes(params), "dtype": dtype, **asdict(cfg), **data}
+
+
+def _trained_params(source: str, layers: list[int], dtype: str) -> Params:
+    """Return the parameters of a trained network, which must have these layers."""
+    params = checkpoints.load(source).params
+    if layers != sizes(params):
+        ours, theirs = ("-".join(map(str, units)) for units in (layers, sizes(params)))
+        raise ValueError(f"{source} is a network of {theirs}, which cannot become {ours}")
+    return {name: p.astype(dtype) for name, p in params.items()}
 
 
 def run_job(job: Job, run: RunFolder, every: int, unit: str) -> Iterator[dict[str, float] | None]:

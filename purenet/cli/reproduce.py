@@ -4,12 +4,12 @@ import argparse
 import json
 import shlex
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from tqdm import tqdm
 
 from purenet.cli.signals import Signals
+from purenet.extras import require
 from purenet.files import datasets, writing
 from purenet.reproduction.findings import compute, count_units
 from purenet.reproduction.plan import FULL, QUICK
@@ -61,11 +61,7 @@ def reproduce(args: argparse.Namespace, signals: Signals) -> None:
     ValueError
         A number of seeds below 1.
     """
-    missing = [name for name in ("matplotlib", "jinja2") if find_spec(name) is None]
-    if missing:
-        raise ImportError(
-            f"reproduce needs {' and '.join(missing)}: pip install 'purenet[reproduce]'"
-        )
+    require("figures and page", "reproduce", "matplotlib", "jinja2")
     from purenet.reproduction import figures, page  # noqa: PLC0415  # optional libraries
 
     plan = replace(QUICK if args.quick else FULL, dtype=args.dtype)

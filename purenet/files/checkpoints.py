@@ -24,12 +24,14 @@ from safetensors.numpy import save as to_bytes
 from purenet.config import Config
 from purenet.files import reading
 from purenet.files.writing import write
-from purenet.params import A, Array, Params, check_params, names
+from purenet.params import A, Array, Params, check_finite, check_params, names
 from purenet.training import State, check_state
 
-__all__ = ["Checkpoint", "fingerprint", "load", "save"]
+__all__ = ["MODEL", "Checkpoint", "fingerprint", "load", "save"]
 
 FORMAT = 1
+MODEL = "model.safetensors"
+"""Name of the file in the folder of a run."""
 DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 VELOCITY = "velocity."
 SAMPLE = 1 << 30
@@ -105,6 +107,7 @@ def save(
     array([0., 0., 0.], dtype=float32)
     """
     check_params(params)
+    check_finite("params", params)
     tensors = {name: _as_tensor(name, p) for name, p in params.items()}
     metadata: dict[str, Any] = {"format": FORMAT, "config": asdict(cfg)}
     if state is not None:
@@ -132,7 +135,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     Parameters
     ----------
     path : path-like
-        A .safetensors file.
+        A .safetensors file, or the folder of a run, which holds one.
 
     Returns
     -------
@@ -146,6 +149,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     OSError
         A file that cannot be read.
     """
+    if os.path.isdir(path):
+        path = os.path.join(path, MODEL)
     with reading.open_regular(path):  # errors of safetensors lack the path
         try:
             # safetensors maps the file, and its header must account for every byte.
@@ -201,12 +206,10 @@ def fingerprint(*arrays: Array) -> str:
 
 
 def _as_tensor(name: str, array: Array) -> NDArray[Any]:
-    """Return a finite array in native byte order and C order, as safetensors assumes it."""
+    """Return an array in C order, as safetensors assumes it."""
     tensor = reading.native(np.asarray(array))
     if tensor.dtype not in DTYPES.values():
         raise ValueError(f"{name} must be of float16, float32 or float64, got {tensor.dtype}")
-    if not np.isfinite(tensor).all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
     return tensor
 
 
@@ -229,13 +232,13 @@ def _parse_checkpoint(metadata: Any, tensors: dict[str, NDArray[Any]]) -> Checkp
     cfg, params = Config(**metadata["config"]), dict(tensors)
     velocity = {k.removeprefix(VELOCITY): params.pop(k) for k in tensors if k.startswith(VELOCITY)}
     check_params(params)
+    check_finite("params", params)
     order = names(len(params) // 2)
-    params = {name: _as_tensor(name, params[name]) for name in order}
+    params = {name: params[name] for name in order}
     state, counts = None, metadata.get("state", {})
     if counts or velocity:
         state = check_state(params, State(velocity, **counts))
-        velocity = {name: _as_tensor(VELOCITY + name, velocity[name]) for name in order}
-        state = state._replace(velocity=velocity)
+        state = state._replace(velocity={name: velocity[name] for name in order})
     versions, saved_fingerprint = metadata.get("versions", {}), metadata.get("fingerprint")
     texts = [*versions.values(), "" if saved_fingerprint is None else saved_fingerprint]
     if not all(isinstance(text, str) for text in texts):

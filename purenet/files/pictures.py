@@ -10,6 +10,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from purenet.extras import require
 from purenet.files import reading
 
 __all__ = ["read"]
@@ -86,10 +87,9 @@ def _as_examples(array: NDArray[Any], features: int) -> NDArray[Any]:
 
 
 def _read_picture(file: IO[bytes], features: int, *, invert: bool) -> NDArray[Any]:
-    try:
-        from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: PLC0415
-    except ImportError:
-        raise ImportError("pictures need Pillow: pip install 'purenet[images]'") from None
+    require("pictures", "images", "PIL")
+    from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: PLC0415
+
     side = isqrt(features)
     if side * side != features:
         raise ValueError(f"a picture needs a square number of inputs, the network has {features}")

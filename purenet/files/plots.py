@@ -3,18 +3,22 @@
 import os
 from collections.abc import Sequence
 
+from purenet.extras import require
+
 __all__ = ["curves"]
 
 
 def curves(path: str | os.PathLike[str], history: Sequence[dict[str, float]]) -> None:
-    """Plot loss and test accuracy against epochs.
+    """Plot losses and accuracies against epochs.
 
     Parameters
     ----------
     path : path-like
         File of the plot. Its suffix chooses the format.
     history : sequence of dict
-        ``epoch``, ``loss``, ``test_loss`` and ``test_accuracy`` of each epoch.
+        ``epoch`` and ``loss`` of each epoch. Further losses and accuracies are named by their data:
+        ``val_loss`` and ``val_accuracy``, as from `purenet.train`, or ``test_loss`` and
+        ``test_accuracy``, as in history.jsonl.
 
     Raises
     ------
@@ -23,19 +27,24 @@ def curves(path: str | os.PathLike[str], history: Sequence[dict[str, float]]) ->
     OSError
         The file cannot be written.
     """
+    require("plots", "plot", "matplotlib")
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.ticker import MaxNLocator, PercentFormatter  # noqa: PLC0415
 
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    losses = [(row["loss"], row["test_loss"]) for row in history]
-    left.plot(epochs, losses, ".-", label=["training, before each update", "test"])
-    yscale = "log" if min(map(min, losses)) > 0 else "linear"
+    left.plot(epochs, [row["loss"] for row in history], ".-", label="training, before each update")
+    for prefix, label in (("val", "validation"), ("test", "test")):
+        if f"{prefix}_loss" in history[0]:
+            left.plot(epochs, [row[f"{prefix}_loss"] for row in history], ".-", label=label)
+            right.plot(epochs, [row[f"{prefix}_accuracy"] for row in history], ".-", label=label)
+            right.legend()
+    positive = all(v > 0 for row in history for name, v in row.items() if name.endswith("loss"))
+    yscale = "log" if positive else "linear"
     left.set(title="loss", xlabel="epoch", ylabel="nats per example", yscale=yscale)
     left.legend()
-    right.plot(epochs, [row["test_accuracy"] for row in history], ".-", color="C1")
-    right.set(title="test accuracy", xlabel="epoch")
+    right.set(title="accuracy", xlabel="epoch")
     right.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     for axes in (left, right):
         axes.grid(alpha=0.3)

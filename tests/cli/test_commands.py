@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -520,8 +520,8 @@ KEPT = "which cannot become {}: only epochs may change when a run goes on"
         ("--preset report", "whole is a run with "),
         ("--epochs 3", "cfg.epochs is the total: must be >= 4, got 3"),
         ("--data other.npz", "other.npz is not the data of whole: it is uint8 (40, 16), "),
-        ("--output other", "--resume cannot be combined with --output or --overwrite"),
-        ("--overwrite", "--resume cannot be combined with --output or --overwrite"),
+        ("--output other", "--resume cannot be combined with --output, --overwrite or --from"),
+        ("--overwrite", "--resume cannot be combined with --output, --overwrite or --from"),
         ("--resume missing", "missing is not a folder"),
         ("--resume digits.npz", "digits.npz is not a folder"),
         ("--resume .", ". holds no run: it has no config.json"),
@@ -627,6 +627,76 @@ def test_seconds_between_checkpoints_are_measured(
     saved = recorded_saves(monkeypatch)
     assert call(*LONG, "--epochs", 2, "--checkpoint-every", "4s")[0] == 0
     assert saved == [(0, 4), (1, 2), (2, 0)]  # an epoch has six steps
+
+
+# New settings from trained parameters.
+
+
+def test_a_run_begins_with_the_network_of_another(call: Cli, whole: str) -> None:
+    """--from takes network and settings of a run. Options change settings; epochs begin at 0."""
+    options = ("--learning-rate", 0.05, "--epochs", 2, "--output", "other", "--quiet")
+    assert call("train", "--from", whole, *options) == (0, "", "")
+    start, kept = purenet.load(whole), purenet.load("other")
+    cfg = replace(start.cfg, learning_rate=0.05, epochs=2)
+    assert kept.cfg == cfg
+    assert same_bits(kept.params, purenet.train(start.params, DATA, cfg).params)
+    settings = json.loads(Path("other/config.json").read_text())
+    assert (settings["from"], settings["data"], settings["init_scale"]) == (
+        whole,
+        "digits.npz",
+        None,
+    )
+    assert call("train", "--resume", "other", "--epochs", 3, "--quiet") == (0, "", "")
+
+
+def test_a_run_from_another_that_has_no_checkpoint_begins_again(call: Cli, whole: str) -> None:
+    """A run with --from that ended before its first checkpoint starts from the same network."""
+    options = ("--epochs", 2, "--dtype", "float64", "--output", "other", "--quiet")
+    assert (
+        call("train", "--from", f"{whole}/model.safetensors", "--data", "digits.npz", *options)[0]
+        == 0
+    )
+    shutil.copytree("other", "again")
+    Path("again/model.safetensors").unlink()
+    assert call("train", "--resume", "again", "--quiet") == (0, "", "")
+    assert_same_runs("again", "other")
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [
+        ("--lr", "--learning-rate"),
+        ("--bs", "--batch-size"),
+        ("--learning_rate", "--learning-rate"),
+        ("--weights", ""),
+    ],
+)
+def test_an_unknown_option_is_answered_by_the_one_that_was_meant(
+    call: Cli, option: str, meant: str
+) -> None:
+    """Initials and misspellings are recognised; other words get no guess."""
+    question = f": did you mean {meant}?" if meant else ""
+    line = f"purenet: unrecognized arguments: {option}{question}\n"
+    assert call("train", option) == (2, "", line)
+
+
+def test_no_epochs_are_said_to_be_none(call: Cli) -> None:
+    """With --epochs 0 the command says that there is nothing to train, and leaves no folder."""
+    status, out, err = call(*TRAIN, "--epochs", 0)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[1:] == ["nothing to train: 0 of 0 epochs are done"]
+    assert names(".") == {"digits.npz"}
+
+
+def test_missing_curves_are_explained_in_the_last_line(
+    call: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without Matplotlib, the line of the files says what to install for curves.png."""
+    monkeypatch.setattr(plots, "curves", DRAW)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    last = call(*TRAIN)[1].splitlines()[-1]
+    files = "purenet-run: model.safetensors, config.json, history.jsonl"
+    assert last.startswith(f"{files}; plots need matplotlib: pip install 'purenet[plot]'")
 
 
 # How a run ends early.
@@ -864,6 +934,12 @@ def test_without_matplotlib_a_run_has_no_curves(call: Cli, monkeypatch: pytest.M
     assert names("purenet-run") == RUN - {"curves.png"}
 
 
+ANSWER_WITHOUT_PILLOW = (
+    "purenet: pictures need PIL: pip install 'purenet[images]', "
+    "or pip install '.[images]' in a clone of purenet\n"
+)
+
+
 def test_without_pillow_only_arrays_are_predicted(
     call: Cli, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -875,7 +951,7 @@ def test_without_pillow_only_arrays_are_predicted(
     assert call("predict", model, "digit.png") == (
         2,
         "",
-        "purenet: pictures need Pillow: pip install 'purenet[images]'\n",
+        ANSWER_WITHOUT_PILLOW,
     )
 
 

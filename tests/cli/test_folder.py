@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from purenet import Config, State, init, init_velocity
-from purenet.cli.folder import RunFolder, model_file
+from purenet.cli.folder import RunFolder
 from purenet.files import checkpoints
 
 CFG = Config(seed=4)
@@ -353,9 +353,3 @@ def test_a_run_without_matplotlib_has_no_curves(
     run = opened(tmp_path)
     add(run, 1)
     assert run.close() == FILES[:3]
-
-
-def test_the_folder_of_a_run_stands_for_its_model(tmp_path: Path) -> None:
-    """The model file of a folder is the file in it; any other path is the model file itself."""
-    assert model_file(tmp_path) == tmp_path / "model.safetensors"
-    assert model_file(tmp_path / "other.safetensors") == tmp_path / "other.safetensors"

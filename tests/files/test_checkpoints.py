@@ -143,10 +143,13 @@ def test_parameters_of_no_network_are_not_saved(path: Path) -> None:
 
 
 UNFIT: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "NaN": (lambda p: {"params": p | {"W1": p["W1"] * np.nan}}, "W1 must be finite"),
+    "NaN": (
+        lambda p: {"params": p | {"W1": p["W1"] * np.nan}},
+        "params must be finite",
+    ),
     "NaN in the velocity": (
         lambda p: {"params": p, "state": State(p | {"b1": p["b1"] - np.inf}, 1)},
-        "velocity.b1 must be finite",
+        "velocity must be finite, got NaN or infinity in b1",
     ),
     "other velocity": (
         lambda p: {"params": p, "state": State({"W1": p["W1"]}, 1)},
@@ -197,16 +200,18 @@ def test_save_makes_no_folder(path: Path) -> None:
         save(path.parent / "missing" / path.name, init([2, 3]), CFG)
 
 
-@pytest.mark.parametrize(
-    ("name", "error"), [("missing", FileNotFoundError), (".", IsADirectoryError)]
-)
-def test_a_file_that_cannot_be_opened_is_named(
-    tmp_path: Path, name: str, error: type[OSError]
-) -> None:
-    """The error of the system names the path."""
-    with pytest.raises(error) as caught:
-        load(tmp_path / name)
-    assert caught.value.filename == str(tmp_path / name)
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    """The error of the system names the path, or the file that a folder lacks."""
+    for path, named in ((tmp_path / "missing", "missing"), (tmp_path, "model.safetensors")):
+        with pytest.raises(FileNotFoundError) as caught:
+            load(path)
+        assert caught.value.filename == str(tmp_path / named)
+
+
+def test_the_folder_of_a_run_stands_for_its_model(tmp_path: Path) -> None:
+    """`load` reads the model file in a folder."""
+    save(tmp_path / "model.safetensors", init([2, 3]), CFG)
+    assert load(tmp_path).cfg == CFG
 
 
 def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
@@ -303,7 +308,10 @@ NO_MODELS: dict[str, tuple[Callable[[Path], Any], str]] = {
         "[Wb]1 is of I64, not of F16",
     ),
     "dtypes": (with_tensors(**LAYER | {"b1": np.ones(3, "f4")}), "b1 has dtype float32"),
-    "NaN": (with_tensors(**LAYER | {"W1": np.full((2, 3), np.nan)}), "W1 must be finite"),
+    "NaN": (
+        with_tensors(**LAYER | {"W1": np.full((2, 3), np.nan)}),
+        "params must be finite",
+    ),
     "velocity alone": (with_tensors(**{"velocity.W1": np.ones((2, 3))}), "the keys W1, b1"),
     "velocity without a state": (with_state({}), "'epochs'"),
     "a state without velocity": (signed({"state": {"epochs": 1}}), "velocity must have the keys"),

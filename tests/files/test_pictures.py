@@ -365,7 +365,7 @@ def test_a_picture_without_pillow_is_an_import_error(
     """The error says what to install, and is no ValueError about a damaged file."""
     grey().save(tmp_path / "grey.png")
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ImportError, match=r"^pictures need Pillow: .*purenet\[images\]"):
+    with pytest.raises(ImportError, match=r"^pictures need PIL: .*purenet\[images\]"):
         read(tmp_path / "grey.png", 16)
 
 

@@ -1,5 +1,6 @@
 """Claims about the curves of a run."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,26 @@ def test_curves_show_each_figure(tmp_path: Path) -> None:
             pictures.append(picture.tobytes())
     assert len(set(pictures)) == 5
     assert pictures[0] == pictures[5]
+
+
+@pytest.mark.parametrize("prefix", ["val_", "test_", None])
+def test_curves_of_a_history_from_python_can_be_drawn(tmp_path: Path, prefix: str | None) -> None:
+    """The history of `train`, with or without validation data, is drawn like that of a run."""
+    row = {"epoch": 1, "loss": 2.0}
+    if prefix:
+        row |= {f"{prefix}loss": 3.0, f"{prefix}accuracy": 0.5}
+    curves(tmp_path / "curves.svg", [row])
+    drawn = (tmp_path / "curves.svg").read_text()
+    assert ("validation" in drawn) == (prefix == "val_")
+
+
+def test_curves_without_matplotlib_name_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says which command installs Matplotlib."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"^plots need matplotlib: pip install 'purenet\[plot\]'"):
+        curves(tmp_path / "curves.png", [figures()])
 
 
 @pytest.mark.parametrize("losses", [(0.0,), (1.0, 0.0), (1e-300, 1e30)])

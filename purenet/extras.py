@@ -1,0 +1,15 @@
+"""The optional libraries, and the command that installs each."""
+
+from importlib.util import find_spec
+
+__all__ = ["require"]
+
+
+def require(what: str, extra: str, *modules: str) -> None:
+    """Refuse to go on without the modules of an extra, and name the command that installs them."""
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f"{what} need {' and '.join(missing)}: pip install 'purenet[{extra}]', "
+            f"or pip install '.[{extra}]' in a clone of purenet"
+        )
