@@ -31,6 +31,8 @@ BY_NAME = {"rates": "test_accuracy.py::test_rates"}  # long, and not in the tabl
 
 def main() -> int:
     """Run the sections that are named, or all."""
+    if sys.platform != "linux":
+        sys.exit("the benchmarks need Linux: they bind processes to cores and read /proc")
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS | BY_NAME)

@@ -11,6 +11,7 @@ PART = ".part-"
 """Prefix of the names of files that are not whole yet."""
 
 _PIECE = 1 << 20  # bytes
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)  # Windows: no line ends
 
 
 @contextmanager
@@ -19,8 +20,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The temporary file lies in the same folder, because a rename is atomic only inside one file
     system. It is flushed before the rename, which may otherwise reach the disk before the data.
-    The folder, which holds the name, is flushed after the rename. If the caller or the system
-    fails before the rename, an earlier file at `path` stays as it was.
+    The folder, which holds the name, is flushed after the rename, where the system can do so. If
+    the caller or the system fails before the rename, an earlier file at `path` stays as it was.
 
     Parameters
     ----------
@@ -47,7 +48,8 @@ def replacing(path: Path) -> Iterator[Path]:
             with suppress(OSError):  # the first error says more
                 os.unlink(part)
             raise
-        flush(path.parent)
+        if hasattr(os, "O_DIRECTORY"):  # Windows opens no folder
+            flush(path.parent)
     except OSError as error:  # errors of open files lack the name
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
@@ -65,7 +67,8 @@ def flush(path: Path) -> None:
     OSError
         The system cannot write it.
     """
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows flushes only a file that is open for writing, and POSIX opens no folder for writing.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
@@ -88,7 +91,7 @@ def write(path: str | os.PathLike[str], content: bytes) -> None:
         The file cannot be written.
     """
     with replacing(Path(path)) as part:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        descriptor = os.open(part, _NEW, 0o666)
         try:
             rest = memoryview(content)
             while rest:  # os.write may write only a part
