@@ -20,8 +20,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The temporary file lies in the same folder, because a rename is atomic only inside one file
     system. It is flushed before the rename, which may otherwise reach the disk before the data.
-    The folder, which holds the name, is flushed after the rename, where the system can do so. If
-    the caller or the system fails before the rename, an earlier file at `path` stays as it was.
+    The folder, which holds the name, is flushed after the rename. If the caller or the system
+    fails before the rename, an earlier file at `path` stays as it was.
 
     Parameters
     ----------
@@ -48,8 +48,7 @@ def replacing(path: Path) -> Iterator[Path]:
             with suppress(OSError):  # the first error says more
                 os.unlink(part)
             raise
-        if hasattr(os, "O_DIRECTORY"):  # Windows opens no folder
-            flush(path.parent)
+        flush(path.parent)
     except OSError as error:  # errors of open files lack the name
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
@@ -60,15 +59,18 @@ def flush(path: Path) -> None:
     Parameters
     ----------
     path : Path
-        The file or folder.
+        The file or folder. On Windows, which flushes no folders, nothing is done for a folder.
 
     Raises
     ------
     OSError
         The system cannot write it.
     """
+    folder = path.is_dir()
+    if folder and not hasattr(os, "O_DIRECTORY"):
+        return
     # Windows flushes only a file that is open for writing, and POSIX opens no folder for writing.
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

@@ -347,7 +347,7 @@ def test_a_full_disk_leaves_no_part_of_a_line(
             super().write(bytes(data)[:5])
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    def opened_full(self: Path, mode: str) -> io.TextIOWrapper:
+    def opened_full(self: Path, mode: str, **_: Any) -> io.TextIOWrapper:
         return io.TextIOWrapper(Full(self, mode), write_through=True)
 
     with monkeypatch.context() as patched:
