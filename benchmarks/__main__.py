@@ -44,6 +44,8 @@ BY_NAME = {
 
 def main() -> int:
     """Run the sections that are named, or all."""
+    if sys.platform != "linux":
+        sys.exit("the benchmarks need Linux: they bind processes to cores and read /proc")
     sections = SECTIONS | BY_NAME
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",

@@ -1,14 +1,21 @@
-"""Profiles of Hypothesis, and the option --long.
+"""Profiles of Hypothesis, the option --long, and which purenet is tested.
 
 The default profile is derandomised: every machine tests the same examples.
 """
 
-import jax
+from importlib.util import find_spec
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, settings
 
-# JAX would round float64 to float32 otherwise.
-jax.config.update("jax_enable_x64", val=True)  # type: ignore[no-untyped-call]
+import purenet
+
+if find_spec("jax"):
+    import jax
+
+    # JAX would round float64 to float32 otherwise.
+    jax.config.update("jax_enable_x64", val=True)  # type: ignore[no-untyped-call]
 
 common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("default", max_examples=60, derandomize=True, **common)  # type: ignore[arg-type]
@@ -19,6 +26,11 @@ settings.load_profile("default")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option ``--long``, which runs the tests of reliability in full."""
     parser.addoption("--long", action="store_true", help="run the long forms of tests/reliability")
+
+
+def pytest_report_header() -> str:
+    """Say which purenet is tested: an installed one, or the checkout."""
+    return f"purenet: {purenet.__version__} in {Path(purenet.__file__).parent}"
 
 
 @pytest.fixture

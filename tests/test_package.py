@@ -1,8 +1,10 @@
 """Claims about the package as a whole: its public names, and what an import loads."""
 
+import re
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +39,12 @@ def test_public_names_are_these() -> None:
         "train",
     }
     assert all(hasattr(purenet, name) for name in purenet.__all__)
+
+
+def test_the_citation_names_this_version() -> None:
+    """CITATION.cff has the version of the package."""
+    citation = (Path(__file__).parents[1] / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall("^version: (.*)$", citation, re.MULTILINE) == [purenet.__version__]
 
 
 def test_importing_purenet_loads_no_optional_library() -> None:

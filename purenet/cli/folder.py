@@ -1,11 +1,13 @@
 """The folder of a training run: its files, and how a later process resumes it."""
 
-import fcntl
 import json
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
+
+from filelock import lock_descriptor
 
 from purenet.config import Config
 from purenet.files import checkpoints, plots, reading, writing
@@ -17,6 +19,7 @@ __all__ = ["RunFolder", "SavedRun", "read_settings"]
 
 CONFIG, HISTORY, CURVES = "config.json", "history.jsonl", "curves.png"
 LOCK = ".lock"
+WINDOWS: bool = sys.platform == "win32"
 FIGURES = {"epoch": int, "loss": float, "test_loss": float, "test_accuracy": float}
 
 
@@ -109,7 +112,7 @@ class RunFolder:
         path = self.folder / HISTORY
         size = path.stat().st_size
         try:
-            with path.open("a") as file:
+            with path.open("a", newline="\n") as file:  # the bytes of every system are the same
                 file.write(json.dumps(figures) + "\n")
         except OSError:
             os.truncate(path, size)  # a full disk may leave part of a line
@@ -146,8 +149,7 @@ class RunFolder:
                     self.without_curves = str(error)
             return self._run_files() if self._taken_over else []
         finally:
-            (self.folder / LOCK).unlink()
-            self._lock_file.close()
+            _release_lock(self.folder / LOCK, self._lock_file)
             with suppress(OSError):  # a folder that is not empty stays
                 for folder in self._made_folders:
                     folder.rmdir()
@@ -172,15 +174,32 @@ def _acquire_lock(folder: Path) -> IO[bytes]:
     while True:
         file = path.open("ab")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            if not lock_descriptor(file.fileno(), blocking=False):
+                raise ValueError(f"{folder} is in use by another run")
+            if WINDOWS or os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
-        except BlockingIOError:
-            file.close()
-            raise ValueError(f"{folder} is in use by another run") from None
         except FileNotFoundError:
             pass
+        except BaseException:
+            file.close()
+            raise
         file.close()  # its owner removed the file after we opened it, so this lock protects nothing
+
+
+def _release_lock(path: Path, file: IO[bytes]) -> None:
+    """Remove the lock file and release the lock.
+
+    The file is removed while it is locked, since afterwards it may be the lock of another run.
+    Windows never removes an open file. So there the lock is released first, and a run that has
+    opened the file by then removes it in its turn.
+    """
+    if WINDOWS:
+        file.close()
+        with suppress(PermissionError):
+            path.unlink()
+    else:
+        with file:
+            path.unlink()
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

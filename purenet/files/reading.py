@@ -64,7 +64,7 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
 
 def _open_without_waiting(path: str, flags: int) -> int:
     """Open a file. Without O_NONBLOCK a pipe would wait until somebody writes to it."""
-    return os.open(path, flags | os.O_NONBLOCK)
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has no pipes among files
 
 
 def read_up_to(stream: IO[bytes] | io.BufferedIOBase, size: int) -> bytearray:

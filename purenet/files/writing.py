@@ -11,6 +11,7 @@ PART = ".part-"
 """Prefix of the names of files that are not whole yet."""
 
 _PIECE = 1 << 20  # bytes
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)  # Windows: no line ends
 
 
 @contextmanager
@@ -58,14 +59,18 @@ def flush(path: Path) -> None:
     Parameters
     ----------
     path : Path
-        The file or folder.
+        The file or folder. On Windows, which flushes no folders, nothing is done for a folder.
 
     Raises
     ------
     OSError
         The system cannot write it.
     """
-    descriptor = os.open(path, os.O_RDONLY)
+    folder = path.is_dir()
+    if folder and not hasattr(os, "O_DIRECTORY"):
+        return
+    # Windows flushes only a file that is open for writing, and POSIX opens no folder for writing.
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
@@ -88,7 +93,7 @@ def write(path: str | os.PathLike[str], content: bytes) -> None:
         The file cannot be written.
     """
     with replacing(Path(path)) as part:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        descriptor = os.open(part, _NEW, 0o666)
         try:
             rest = memoryview(content)
             while rest:  # os.write may write only a part

@@ -31,6 +31,7 @@ from purenet.cli.folder import RunFolder
 from purenet.cli.signals import Signals
 from purenet.engines.workers import WorkersEngine
 from purenet.files import checkpoints, datasets, plots
+from tests.support.systems import POSIX
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -786,6 +787,7 @@ def start(*options: str, code: str = MODULE) -> subprocess.Popen[bytes]:
     )
 
 
+@POSIX
 def test_ctrl_c_inside_the_first_epoch_saves_its_steps() -> None:
     """Ctrl-C inside the first epoch exits with 130 and leaves a checkpoint with its steps."""
     n = 100_000
@@ -806,6 +808,7 @@ def test_ctrl_c_inside_the_first_epoch_saves_its_steps() -> None:
     assert names("purenet-run") == RUN - {"curves.png"}
 
 
+@POSIX
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_training_saves_the_run(number: signal.Signals) -> None:
     """The history holds every line that was printed, and the checkpoint belongs to it."""
@@ -826,6 +829,7 @@ def test_a_signal_during_training_saves_the_run(number: signal.Signals) -> None:
     assert names("purenet-run") == RUN
 
 
+@POSIX
 def test_a_second_ctrl_c_ends_the_process_at_once() -> None:
     """A second Ctrl-C ends a step that never returns; the last checkpoint is whole."""
     code = MODULE.replace(
@@ -859,6 +863,7 @@ import runpy""",
     assert saved.epochs == 3
 
 
+@POSIX
 def test_a_closed_pipe_ends_the_run_without_a_traceback() -> None:
     """`purenet train --json | head -1` prints no traceback and saves the run."""
     with start("--data", "digits.npz", "--json") as process:
@@ -870,6 +875,7 @@ def test_a_closed_pipe_ends_the_run_without_a_traceback() -> None:
     assert names("purenet-run") == RUN
 
 
+@POSIX
 def test_a_closed_pipe_gives_exit_status_141(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
     """The status is that of a process that SIGPIPE ended; later output is discarded."""
     reader, writer = os.pipe()

@@ -20,6 +20,7 @@ from purenet import Config, State, epochs, init, init_velocity
 from purenet.files import checkpoints, reading
 from purenet.files.checkpoints import fingerprint, load, save
 from tests.support.problems import problem
+from tests.support.systems import POSIX
 
 CFG = Config(0.25, 0.5, 0.01, None, 7, shuffle=False, seed=5, input_scale=1 / 3)
 
@@ -214,6 +215,7 @@ def test_the_folder_of_a_run_stands_for_its_model(tmp_path: Path) -> None:
     assert load(tmp_path).cfg == CFG
 
 
+@POSIX
 def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     """A pipe that nobody writes to is refused at once."""
     os.mkfifo(tmp_path / "pipe")

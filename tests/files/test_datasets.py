@@ -22,6 +22,7 @@ from hypothesis import given
 
 from purenet.files import reading
 from purenet.files.datasets import Dataset, load, mnist, read_idx
+from tests.support.systems import POSIX
 
 DATA = resources.files("purenet") / "data"
 CODES = {"uint8": 8, "int8": 9, "int16": 11, "int32": 12, "float32": 13, "float64": 14}
@@ -242,6 +243,7 @@ def test_read_idx_refuses_a_gzip_stream_beyond_the_limit(
         np.testing.assert_array_equal(read_idx(scratch), array, strict=True)
 
 
+@POSIX
 def test_pipes_and_devices_are_refused_without_waiting(tmp_path: Path) -> None:
     """A pipe that nobody writes to and a device that never ends are refused at once."""
     os.mkfifo(tmp_path / "pipe")

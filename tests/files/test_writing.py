@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from purenet.files.writing import write
+from tests.support.systems import POSIX, watch_flushes
 
 
 def test_a_write_that_takes_only_a_part_is_continued(
@@ -19,27 +20,28 @@ def test_a_write_that_takes_only_a_part_is_continued(
     assert (tmp_path / "file").read_bytes() == bytes(range(100))
 
 
+@pytest.mark.parametrize("opens_folders", [pytest.param(True, marks=POSIX), False])
 def test_the_file_is_flushed_before_its_rename_and_the_folder_after_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    opens_folders: bool,  # noqa: FBT001
 ) -> None:
-    """The disk has the bytes before it has the name, and `write` returns after both."""
+    """The disk has the bytes before it has the name; only Windows flushes no folder."""
     done: list[str] = []
-    fsync, replace = os.fsync, os.replace
-
-    def synced(descriptor: int) -> None:
-        name = os.readlink(f"/proc/self/fd/{descriptor}")
-        done.append(f"fsync {Path(name).relative_to(tmp_path.parent)}")
-        fsync(descriptor)
+    replace = os.replace
 
     def replaced(source: Path, target: Path) -> None:
         done.append(f"rename {source.name} {target.name}")
         replace(source, target)
 
-    monkeypatch.setattr(os, "fsync", synced)
+    watch_flushes(monkeypatch, lambda path: done.append(f"flush {path.name}"))
     monkeypatch.setattr(os, "replace", replaced)
+    if not opens_folders:
+        monkeypatch.delattr(os, "O_DIRECTORY", raising=False)
     write(tmp_path / "file", b"content")
-    part, folder = f".part-{os.getpid()}-file", tmp_path.name
-    assert done == [f"fsync {folder}/{part}", f"rename {part} file", f"fsync {folder}"]
+    part = f".part-{os.getpid()}-file"
+    expected = [f"flush {part}", f"rename {part} file", f"flush {tmp_path.name}"]
+    assert done == (expected if opens_folders else expected[:2])
 
 
 def test_an_error_of_writing_names_the_file(

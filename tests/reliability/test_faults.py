@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from purenet import Config, State, init, init_velocity
 from purenet.cli import commands
 from purenet.files import checkpoints
 from tests.support.readers import PARTS, npz
+from tests.support.systems import POSIX
 
 CALLS = ("open", "write", "fsync", "replace", "close")
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EINTR)
@@ -113,8 +113,11 @@ def test_a_first_save_that_fails_leaves_no_file_or_the_whole_one(tmp_path: Path)
             path.touch()
 
 
+@POSIX
 def test_a_file_that_the_kernel_cuts_short_is_not_put_in_place(tmp_path: Path, long: bool) -> None:  # noqa: FBT001
     """If the kernel allows fewer bytes than the whole file, the earlier file stays."""
+    import resource
+
     path = tmp_path / "model.safetensors"
     save(path, 1)
     size, (soft, hard) = path.stat().st_size, resource.getrlimit(resource.RLIMIT_FSIZE)

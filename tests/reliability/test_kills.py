@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from purenet.files import checkpoints
+from tests.support.systems import POSIX
 
 # The network is wide enough for two compiled workers.
 CODE = """
@@ -57,6 +58,7 @@ def outcome(folder: Path) -> tuple[bytes, bytes, list[tuple[float, ...]]]:
     return files[0], files[1], figures
 
 
+@POSIX
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, long: bool) -> None:  # noqa: FBT001
     """After SIGKILL at a random moment, --resume ends with the files of the uninterrupted run."""
     rng = np.random.default_rng(0)

@@ -12,6 +12,7 @@ from purenet import Config, epochs, init, init_velocity
 from purenet.engines import workers
 from purenet.engines.workers import WorkersEngine
 from purenet.files import checkpoints
+from tests.support.systems import LINUX
 
 STEPS = 10_000
 N, BATCH = 400, 4
@@ -28,6 +29,7 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+@LINUX
 def test_memory_and_descriptors_stay_constant_over_ten_thousand_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
