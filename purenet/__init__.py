@@ -1,44 +1,25 @@
 """purenet: the reference multilayer perceptron, as pure functions over dictionaries of arrays."""
 
-from purenet.config import REPORT, Config
-from purenet.evaluation import Evaluation, accuracy, evaluate, predict, predict_proba
-from purenet.files import datasets
-from purenet.files.checkpoints import Checkpoint, load, save
-from purenet.network import backward, forward, init, loss
-from purenet.optim import init_velocity, momentum_step
-from purenet.training import (
-    DivergenceError,
-    Epoch,
-    State,
-    TrainResult,
-    epochs,
-    train,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from purenet.public import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "REPORT",
-    "Checkpoint",
-    "Config",
-    "DivergenceError",
-    "Epoch",
-    "Evaluation",
-    "State",
-    "TrainResult",
-    "accuracy",
-    "backward",
-    "datasets",
-    "epochs",
-    "evaluate",
-    "forward",
-    "init",
-    "init_velocity",
-    "load",
-    "loss",
-    "momentum_step",
-    "predict",
-    "predict_proba",
-    "save",
-    "train",
-]
+
+def __getattr__(name: str) -> Any:
+    """Return a public name, importing them all when the first one is used.
+
+    NumPy takes a while to import. The command line, which is a part of this package, handles Ctrl-C
+    from before then.
+    """
+    public = import_module("purenet.public")
+    if name != "__all__" and name not in public.__all__:
+        raise AttributeError(f"module 'purenet' has no attribute {name!r}")
+    return getattr(public, name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__getattr__("__all__")]

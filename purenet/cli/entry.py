@@ -17,9 +17,11 @@ def main() -> int:
     """
     with Signals() as signals:
         try:
+            signals.patient = True  # an import may swallow an exception, or turn it into another
             from purenet.cli import commands  # noqa: PLC0415  # slow to import
 
-            signals.check()  # a callback from C may have swallowed the exception
+            signals.patient = False
+            signals.check()
             return commands.main()
         except KeyboardInterrupt:
             message, status = signals.outcome()

@@ -75,7 +75,7 @@ class RunFolder:
         self.history: list[dict[str, float]] = []
         self.without_curves = ""
         self._staged: tuple[Params, Config, State, str] | None = None
-        self._taken_over = False
+        self._is_new = self._taken_over = False
         self._made_folders = [f for f in (folder, *folder.parents) if make and not f.exists()]
         with suppress(FileExistsError):
             if make:
@@ -94,6 +94,7 @@ class RunFolder:
                 f"{self.folder} holds an earlier run ({', '.join(earlier_files)}): go on with "
                 "--resume, name another folder with --output, or replace it with --overwrite"
             )
+        self._is_new = True
 
     def resume(self) -> SavedRun:
         """Return what an earlier process saved, and load its history up to the checkpoint."""
@@ -107,16 +108,16 @@ class RunFolder:
         return SavedRun(settings, checkpoint)
 
     def add(self, figures: dict[str, float]) -> None:
-        """Append the figures of an epoch to the history and its file."""
-        self._take_over()
-        path = self.folder / HISTORY
-        size = path.stat().st_size
-        try:
-            with path.open("a", newline="\n") as file:  # the bytes of every system are the same
-                file.write(json.dumps(figures) + "\n")
-        except OSError:
-            os.truncate(path, size)  # a full disk may leave part of a line
-            raise
+        """Append the figures of an epoch to the history and, after the first save, to its file."""
+        if self._taken_over:
+            path = self.folder / HISTORY
+            size = path.stat().st_size
+            try:
+                with path.open("a", newline="\n") as file:  # as on every system
+                    file.write(json.dumps(figures) + "\n")
+            except OSError:
+                os.truncate(path, size)  # a full disk may leave part of a line
+                raise
         self.history.append(figures)
 
     def stage(self, params: Params, cfg: Config, state: State, fingerprint: str) -> None:
@@ -128,10 +129,14 @@ class RunFolder:
         if self._staged is not None:
             params, cfg, state, fingerprint = self._staged
             self._staged = None  # a save that fails is not tried again
-            self._take_over()
-            writing.flush(self.folder / HISTORY)
             path = self.folder / MODEL
-            checkpoints.save(path, params, cfg, state=state, fingerprint=fingerprint)
+            if self._taken_over:
+                writing.flush(self.folder / HISTORY)
+                checkpoints.save(path, params, cfg, state=state, fingerprint=fingerprint)
+            else:
+                with writing.replacing(path) as part:
+                    checkpoints.save(part, params, cfg, state=state, fingerprint=fingerprint)
+                    self._take_over()
 
     def close(self) -> list[str]:
         """Save, draw the curves if Matplotlib is installed, and return the names of the files.
@@ -155,14 +160,24 @@ class RunFolder:
                     folder.rmdir()
 
     def _take_over(self) -> None:
-        """Replace the files of an earlier run with this run's settings and history, once."""
-        if not self._taken_over:
-            (self.folder / CURVES).unlink(missing_ok=True)
-            settings = json.dumps(self.settings, indent=2) + "\n"
-            writing.write(self.folder / CONFIG, settings.encode())
-            lines = "".join(json.dumps(figures) + "\n" for figures in self.history)
-            writing.write(self.folder / HISTORY, lines.encode())
-            self._taken_over = True
+        """Replace the files of an earlier run with this run's settings and history.
+
+        All new files, the checkpoint included, are on the disk before the first earlier one goes.
+        The earlier checkpoint goes first: a crash leaves a run without a checkpoint, not the
+        network of one run beside the history of another.
+        """
+        settings = json.dumps(self.settings, indent=2) + "\n"
+        lines = "".join(json.dumps(figures) + "\n" for figures in self.history)
+        with (
+            writing.replacing(self.folder / HISTORY) as history,
+            writing.replacing(self.folder / CONFIG) as config,
+        ):
+            writing.write(history, lines.encode())
+            writing.write(config, settings.encode())
+            for name in (MODEL, CURVES) if self._is_new else (CURVES,):
+                (self.folder / name).unlink(missing_ok=True)
+            writing.flush(self.folder)
+        self._taken_over = True
 
     def _run_files(self) -> list[str]:
         return [name for name in (MODEL, CONFIG, HISTORY, CURVES) if (self.folder / name).exists()]

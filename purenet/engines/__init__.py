@@ -33,7 +33,7 @@ def cut(rows: Sequence[int], size: int) -> Iterator[Any]:
 
 
 def as_input(params: dict[str, A], x: Array, input_scale: float | None) -> Array:
-    """Convert integers to the dtype of the parameters and scale them; return floats as they are."""
+    """Scale integers, in the dtype of the parameters; return floats as they are."""
     xp = array_namespace(x)
     scale = None if input_scale is None else check_number("input_scale", input_scale)
     if not xp.isdtype(x.dtype, "integral"):
@@ -43,4 +43,6 @@ def as_input(params: dict[str, A], x: Array, input_scale: float | None) -> Array
             f"x holds integers ({x.dtype}): give input_scale, their factor in training "
             "(1/255 for 8-bit pixels by default)"
         )
-    return xp.astype(x, params["W1"].dtype) * scale
+    dtype = params["W1"].dtype
+    wide = xp.result_type(dtype, xp.float32)  # integers above 65504 overflow in float16
+    return xp.astype(xp.astype(x, wide) * scale, dtype, copy=False)

@@ -193,9 +193,11 @@ class InplaceEngine:
             raw = np.take(self.x, rows, axis=0, out=part.raw[: len(rows)], mode="clip")
         else:  # `take` would copy all of x first
             raw = self.x[rows]
-        np.copyto(out, raw)
-        if raw.dtype.kind != "f":
-            out *= self.number(self.cfg.input_scale)
+        if raw.dtype.kind == "f":
+            np.copyto(out, raw)
+        else:  # float16 may hold the product, though not the integers
+            wide = np.result_type(out, np.float32)
+            np.multiply(raw, self.cfg.input_scale, out=out, dtype=wide)
         return self.y[rows].astype(np.intp)
 
     def _step(self, part: Part) -> None:

@@ -905,7 +905,7 @@ def test_a_full_disk_gives_one_line(call: Cli, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(os, "fsync", full)
     status, _, err = call(*TRAIN)
-    assert (status, err) == (2, "purenet: purenet-run/config.json: No space left on device\n")
+    assert (status, err) == (2, "purenet: purenet-run/model.safetensors: No space left on device\n")
     assert names(".") == {"digits.npz"}
 
 

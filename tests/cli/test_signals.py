@@ -1,6 +1,7 @@
 """Claims about signals: each one ends the command where its work is whole, with one line."""
 
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -104,3 +105,28 @@ def test_a_signal_while_the_command_line_loads_gives_one_line(
     monkeypatch.setitem(sys.modules, "purenet.cli", Package(load))
     assert main() == 143
     assert capsys.readouterr() == ("", "purenet: terminated\n")
+
+
+# Ctrl-C comes when a module is looked for: Python asks this finder first.
+AT_IMPORT = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == wanted:
+            signal.raise_signal(signal.SIGINT)
+
+wanted = sys.argv.pop()
+sys.meta_path.insert(0, Finder())
+from purenet.cli.entry import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("module", ["numpy", "numpy.linalg", "purenet.config", "tqdm"])
+def test_ctrl_c_while_numpy_is_imported_gives_one_line(module: str) -> None:
+    """The command handles Ctrl-C before it imports NumPy, and so before anything that is slow."""
+    command = [sys.executable, "-c", AT_IMPORT, "train", "--epochs", "0", module]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "purenet: interrupted\n")

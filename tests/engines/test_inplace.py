@@ -4,9 +4,11 @@ import tracemalloc
 from typing import Any
 
 import numpy as np
+import pytest
 
-from purenet import Config, init_velocity
+from purenet import Config, init_velocity, predict_proba
 from purenet.engines.inplace import InplaceEngine
+from purenet.engines.reference import ReferenceEngine
 from tests.support.problems import problem
 
 
@@ -29,6 +31,26 @@ def test_a_float16_gradient_loses_nothing_to_a_small_factor() -> None:
     exact = [-0.0005, 0.0005]  # (1 - β) (p - t), the same for all examples
     for v in engine.snapshot()[1].values():
         np.testing.assert_allclose(v.ravel(), exact, rtol=0.1)  # sums of 1,024 float16
+
+
+@pytest.mark.parametrize("engine", [InplaceEngine, ReferenceEngine])
+def test_integers_that_float16_does_not_hold_are_scaled_before_they_are_rounded(
+    engine: Any,
+) -> None:
+    """Pixels of 16 bits train and predict as the scaled numbers, with one rounding to float16."""
+    params, _, y = problem(3, 4, 2, n=5, dtype=np.float16)
+    x = np.linspace(0, 65535, 15).astype(np.uint16).reshape(5, 3)
+    scale = 1 / 65535
+    scaled = (x * np.float32(scale)).astype(np.float16)
+    cfg = Config(batch_size=2, input_scale=scale)
+    runs = [engine(params, init_velocity(params), data, y, cfg) for data in (x, scaled)]
+    losses = [it.run(range(5)) for it in runs]
+    assert losses[0] == losses[1]
+    assert np.isfinite(losses).all()
+    for name, p in runs[0].snapshot()[0].items():
+        np.testing.assert_array_equal(p, runs[1].snapshot()[0][name])
+    of_integers = predict_proba(params, x, input_scale=scale)
+    np.testing.assert_array_equal(of_integers, predict_proba(params, scaled))
 
 
 def test_rows_of_misaligned_data_are_copied_without_the_rest() -> None:

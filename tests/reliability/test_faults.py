@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from purenet import Config, State, init, init_velocity
 from purenet.cli import commands
+from purenet.cli.folder import RunFolder
 from purenet.files import checkpoints
 from tests.support.readers import PARTS, npz
 from tests.support.systems import POSIX
@@ -168,3 +169,68 @@ def test_a_run_ends_in_the_same_bits_whichever_call_fails(
         assert Path(folder, "model.safetensors").read_bytes() == whole
         assert not list(Path(folder).glob(".*"))
     print(f"{len(clean.calls)} calls of a run, {errno.errorcode[error]}")
+
+
+class PowerCut(BaseException):
+    """The end of a process that nothing in it can handle."""
+
+
+@contextmanager
+def power_cut(at: int, calls: list[str]) -> Iterator[None]:
+    """End this context at a call of the system. Neither that call nor a later one has an effect."""
+
+    def counted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*args: Any, **options: Any) -> Any:
+            calls.append(name)
+            if name == "close":  # the system closes the files of a process that ends
+                call(*args, **options)
+            if len(calls) > at:
+                raise PowerCut
+            return call(*args, **options) if name != "close" else None
+
+        return counting
+
+    with pytest.MonkeyPatch.context() as patch, suppress(PowerCut):
+        for name in (*CALLS, "unlink"):
+            patch.setattr(os, name, counted(name, getattr(os, name)))
+        yield
+
+
+def replace_run(folder: Path, seed: int, epochs: int, cut_at: int = sys.maxsize) -> int:
+    """Replace what is in a folder by a run; return the number of calls of the system."""
+    calls: list[str] = []
+    run = RunFolder(folder, make=True)
+    with power_cut(cut_at, calls):
+        run.start(overwrite=True)
+        run.settings = {"seed": seed}
+        params, cfg = init([30, 40, 3], seed=seed), Config(seed=seed)
+        for epoch in range(1, epochs + 1):
+            run.add({"epoch": epoch, "loss": 1.0, "test_loss": seed / 10, "test_accuracy": 0.5})
+            run.stage(params, cfg, State(init_velocity(params), epoch), "of the data")
+            run.save()
+    run.close()  # frees the lock, as the end of a process does
+    return len(calls)
+
+
+def test_a_power_cut_while_a_run_is_replaced_mixes_no_two_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever call is the last, the folder holds one of the two runs, or no checkpoint."""
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    found: list[int | None] = []
+    for at in range(replace_run(tmp_path / "whole", 2, 1) + 2):
+        folder = tmp_path / str(at)
+        replace_run(folder, 1, 3)
+        replace_run(folder, 2, 1, cut_at=at)
+        run = RunFolder(folder, make=False)
+        settings, checkpoint = run.resume()
+        run.close()
+        found.append(checkpoint.cfg.seed if checkpoint else None)
+        if checkpoint:
+            of_history = {round(10 * figures["test_loss"]) for figures in run.history}
+            assert {settings["seed"], *of_history} == {checkpoint.cfg.seed}, f"call {at}"
+    counts = [found.count(seed) for seed in (1, None, 2)]
+    assert found == [1] * counts[0] + [None] * counts[1] + [2] * counts[2]
+    assert counts[0] > counts[1]
+    assert counts[2] > 0
+    print(f"{len(found)} power cuts; {counts[1]} of them left no checkpoint")
