@@ -1,13 +1,13 @@
 """Record versions and thread pools with each result, and add the option ``--quick``."""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np  # noqa: F401  # loads its BLAS, whose thread pool is recorded
 import pytest
-from threadpoolctl import threadpool_info
 
-LIBRARIES = ("purenet", "numpy", "numba", "torch", "jax", "jaxlib", "scikit-learn")
+from purenet.files import environment
+
+LIBRARIES = ("numpy", "numba", "torch", "jax", "jaxlib", "scikit-learn")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -16,16 +16,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
     """Add versions and thread pools to what pytest-benchmark records."""
-    machine_info["versions"] = {}
-    for name in LIBRARIES:
-        try:
-            machine_info["versions"][name] = version(name)
-        except PackageNotFoundError:
-            continue
-    machine_info["pools"] = [
-        {key: pool.get(key) for key in ("internal_api", "version", "architecture", "num_threads")}
-        for pool in threadpool_info()
-    ]
+    machine_info["versions"] = environment.versions(*LIBRARIES)
+    machine_info["pools"] = environment.thread_pools()
 
 
 @pytest.fixture

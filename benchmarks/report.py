@@ -70,7 +70,7 @@ def load(output: Path) -> tuple[dict[str, Any], Results]:
         if path.name != "results.json":
             recorded = json.loads(path.read_text(encoding="utf-8"))
             info = recorded["machine_info"]
-            machine = {key: info[key] for key in ("python_version", "versions", "pools")}
+            machine = {key: info[key] for key in ("versions", "pools")}
             machine |= {key: info["cpu"][key] for key in ("brand_raw", "count")}
             results[path.stem] = [
                 {
@@ -242,9 +242,8 @@ def _conditions(machine: Mapping[str, Any]) -> str:
     """Say how and on which machine the figures were measured."""
     if not machine:
         return ""
-    versions = {"Python": machine["python_version"], **machine["versions"]}
     parts = [f"{machine['brand_raw']}, {machine['count']} cores"]
-    parts += [", ".join(f"{name} {version}" for name, version in versions.items())]
+    parts += [", ".join(f"{name} {version}" for name, version in machine["versions"].items())]
     for pool in machine["pools"]:
         threads = _threads(pool["num_threads"])
         parts.append(

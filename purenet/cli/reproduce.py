@@ -3,6 +3,8 @@
 import argparse
 import json
 import shlex
+import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,11 +13,13 @@ from tqdm import tqdm
 from purenet.cli.signals import Signals
 from purenet.extras import require
 from purenet.files import datasets, writing
-from purenet.reproduction.findings import compute, count_units
+from purenet.reproduction.findings import PARTS, compute, count_units
 from purenet.reproduction.plan import FULL, QUICK
 from purenet.reproduction.work import Work
 
 __all__ = ["add_options", "reproduce"]
+
+LINE_EVERY = 10.0  # seconds between lines of progress, where stderr is not a terminal
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,13 +30,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser : argparse.ArgumentParser
         The parser of ``purenet reproduce``.
     """
+    parts = "; ".join(f"{name}: {text}" for name, text in PARTS.items())
+    parser.epilog = f"It runs these parts, one after the other. {parts}."
     option = parser.add_argument
-    option("--quick", action="store_true", help="run a short form, within a minute")
+    option(
+        "--quick",
+        action="store_true",
+        help="run a short form: TODO instead of TODO on two cores",
+    )
     option(
         "--seeds",
         type=int,
         metavar="N",
-        help="seeds of each experiment [10 of 1 and 2, 3 of 3; quick: 1]",
+        help="number of seeds [10 for experiments 1 and 2 and what is compared with them, 3 for "
+        "experiment 3 and for momenta; quick: 1]",
     )
     option("--dtype", choices=["float32", "float64"], default="float32", help="[float32]")
     option(
@@ -71,22 +82,56 @@ def reproduce(args: argparse.Namespace, signals: Signals) -> None:
         plan = replace(plan, seeds=args.seeds, mini_seeds=args.seeds)
     train, test = datasets.mnist()
     images = len(train[0])
-    with tqdm(total=count_units(plan, images), unit="unit", leave=False, disable=None) as bar:
+    progress = _Progress(count_units(plan, images))
 
-        def done() -> None:
-            bar.update()
-            signals.check()
+    def done() -> None:
+        progress.advance()
+        signals.check()
 
+    with progress.bar:
         work = Work(args.output / "records", train, test, done)
-        findings = compute(work, plan, images)
+        findings = compute(work, plan, images, begin=progress.begin)
+        progress.begin("figures and page")
+        drawn = figures.draw_figures(findings, work.folder, args.output, test)
     command = _command(args)
     everything = {"command": command, "environment": work.environment, **asdict(findings)}
     everything["records"] = work.records
-    drawn = figures.draw_figures(findings, work.folder, args.output, test)
     writing.write(args.output / "results.json", json.dumps(everything, indent=1).encode())
     html = page.render(findings, drawn, args.output, environment=work.environment, command=command)
     writing.write(args.output / "index.html", html.encode())
     print(f"{args.output}: index.html, results.json, {len(drawn)} figures")
+
+
+class _Progress:
+    """How many units are done: a bar on a terminal, elsewhere a line now and then."""
+
+    def __init__(self, total: int) -> None:
+        self.bar = tqdm(total=total, unit="unit", leave=False, disable=None)
+        self.total, self.done, self.part = total, 0, ""
+        self.began = self.printed = time.monotonic()
+
+    def begin(self, part: str) -> None:
+        """Show that a part begins."""
+        self.part = part
+        self.bar.set_description(part)
+        self._print_line()
+
+    def advance(self) -> None:
+        """Show that a unit is done."""
+        self.done += 1
+        self.bar.update()
+        if time.monotonic() - self.printed >= LINE_EVERY:
+            self._print_line()
+
+    def _print_line(self) -> None:
+        if self.bar.disable:
+            self.printed = time.monotonic()
+            seconds = self.printed - self.began
+            print(
+                f"purenet: {self.part}: {self.done} of {self.total} units after {seconds:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def _command(args: argparse.Namespace) -> str:

@@ -15,6 +15,8 @@ from purenet.reproduction.trainings import (
     MeanStd,
     Repeats,
     RunResult,
+    SeedCount,
+    compare_seeds,
     evaluate_with,
     mean_std,
     misfit,
@@ -29,6 +31,7 @@ SEGMENT = 100  # iterations of full batch in one unit: an interruption loses at 
 TEST_EVERY = 20  # iterations of full batch between two tests
 PAUSE = 0.2  # seconds between turns: after a product, threads of BLAS spin for about 0.1 s
 CLOSE = 0.1  # losses within 10 % agree
+UNTRAINED = 20  # networks whose loss is computed before training
 SPIKE = 2  # a loss above this multiple of the loss of the epoch before is a spike
 
 
@@ -89,14 +92,25 @@ class ExperimentResult:
     repeats: Repeats
     race: Race
     losses: dict[int, MeanStd]
-    without_penalty: dict[int, MeanStd]  # the same losses without their penalty
-    misfit: float  # of the mean losses
-    misfit_without_penalty: float
+    misfit: MeanStd
+    misfit_without_penalty: MeanStd
+    penalty: SeedCount  # better: the losses fit better with their penalty
     ratios: dict[int, float]  # median loss / printed loss
+    trained: list[int]  # the epochs of `ratios` before whose loss the network was trained
     off: list[int]  # epochs whose ratio is not within CLOSE of 1
     largest: float  # the largest |ratio - 1|
     spikes: list[tuple[int, int]]  # seed and epoch
-    nearer_to_test: bool  # the printed accuracy is nearer to the test than the training accuracy
+    test_accuracy: SeedCount  # better: it is nearer to the printed accuracy than the training one
+
+    @property
+    def verdict(self) -> str:
+        """Return whether the losses "agree" or "differ", or "unknown".
+
+        Losses of untrained networks do not tell.
+        """
+        if self.off:
+            return "differ"
+        return "agree" if self.trained else "unknown"
 
 
 def compare_with_report(
@@ -105,18 +119,22 @@ def compare_with_report(
     """Compare the results of an experiment with those that the report prints."""
     printed = {k: loss for k, loss in e.losses.items() if k < epochs}
     runs, ratios = repeats.runs, {k: repeats.median_losses[k] / loss for k, loss in printed.items()}
-    losses = {k: mean_std([run.losses[k] for run in runs]) for k in printed}
-    bare = {k: mean_std([run.losses[k] - run.penalties[k] for run in runs]) for k in printed}
+    losses = [[run.losses[k] for k in printed] for run in runs]
+    bare = [[run.losses[k] - run.penalties[k] for k in printed] for run in runs]
+    misfits, misfits_bare = (
+        [misfit(of_seed, [*printed.values()]) for of_seed in seeds] for seeds in (losses, bare)
+    )
     return ExperimentResult(
         e,
         epochs,
         repeats,
         raced,
-        losses,
-        bare,
-        misfit=misfit([loss.mean for loss in losses.values()], [*printed.values()]),
-        misfit_without_penalty=misfit([loss.mean for loss in bare.values()], [*printed.values()]),
+        losses=dict(zip(printed, map(mean_std, zip(*losses, strict=True)), strict=True)),
+        misfit=mean_std(misfits),
+        misfit_without_penalty=mean_std(misfits_bare),
+        penalty=compare_seeds(misfits, misfits_bare),
         ratios=ratios,
+        trained=[k for k in printed if k > 0 or e.config.batch_size],
         off=[k for k, ratio in ratios.items() if abs(ratio - 1) > CLOSE],
         largest=max(abs(ratio - 1) for ratio in ratios.values()),
         spikes=[
@@ -125,8 +143,10 @@ def compare_with_report(
             for k in range(1, len(run.losses))
             if run.losses[k] > SPIKE * run.losses[k - 1]
         ],
-        nearer_to_test=abs(repeats.test_accuracy.mean - e.accuracy)
-        < abs(repeats.train_accuracy.mean - e.accuracy),
+        test_accuracy=compare_seeds(
+            [abs(run.tests[-1].accuracy - e.accuracy) for run in runs],
+            [abs(run.train_accuracy - e.accuracy) for run in runs],
+        ),
     )
 
 
@@ -191,32 +211,22 @@ class Variant:
 
     number: int  # of the experiment
     changes: Mapping[str, Any]  # to its Config
-    epochs: int
-    chosen_loss: MeanStd  # with the choice of the reproduction, after the same epochs
-    chosen_accuracy: MeanStd
-    other: Repeats
+    repeats: Repeats
 
 
 def run_variants(do: DoUnit, plan: Plan, results: list[ExperimentResult]) -> list[Variant]:
-    """Run the other choice of each ambiguity that is a hyperparameter."""
+    """Run the other choice of each ambiguity that is a hyperparameter.
+
+    It runs with the epochs and the seeds of the experiment, so that the two can be compared.
+    """
     variants = []
     for ambiguity in AMBIGUITIES:
         for number in ambiguity.tried_on:
-            result, last = results[number - 1], plan.variant_epochs - 1
-            cfg = replace(result.report.config, epochs=plan.variant_epochs, **ambiguity.changes)
-            chosen = result.repeats.runs[: plan.seeds]
-            other = [
+            e = results[number - 1]
+            cfg = replace(e.report.config, epochs=e.epochs, **ambiguity.changes)
+            runs = [
                 do(train_and_test, cfg=replace(cfg, seed=seed), dtype=plan.dtype)
-                for seed in range(plan.seeds)
+                for seed in range(len(e.repeats.runs))
             ]
-            variants.append(
-                Variant(
-                    number,
-                    ambiguity.changes,
-                    cfg.epochs,
-                    chosen_loss=mean_std([run.losses[last] for run in chosen]),
-                    chosen_accuracy=mean_std([run.tests[last].accuracy for run in chosen]),
-                    other=summarise(other),
-                )
-            )
+            variants.append(Variant(number, ambiguity.changes, summarise(runs)))
     return variants

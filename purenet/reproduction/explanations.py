@@ -19,6 +19,8 @@ from purenet.reproduction.trainings import (
     MeanStd,
     Repeats,
     RunResult,
+    SeedCount,
+    compare_seeds,
     mean_std,
     misfit,
     root_mean_square,
@@ -38,6 +40,7 @@ class DivisorFit:
     scaled: list[float]  # sum of the batch losses / batch size, of each epoch
     misfit: float  # of the scaled losses
     misfit_of_mean: float  # of the mean batch losses
+    largest: float  # the largest |scaled loss / printed loss - 1|
     best_factor: float  # the constant that would fit best
 
 
@@ -49,10 +52,17 @@ def fit_divisor(
     size = e.config.batch_size or images
     factor = math.ceil(images / size) / size
     scaled = [factor * loss for loss in losses]
-    printed = [*e.losses.values()][: len(losses)]
-    best = math.exp(np.mean(np.log(printed) - np.log(losses)))
-    fits = misfit(scaled, printed), misfit(losses, printed)
-    return DivisorFit(number, changes, factor, scaled, *fits, best)
+    printed = [*e.losses.values()]
+    return DivisorFit(
+        number,
+        changes,
+        factor,
+        scaled,
+        misfit=misfit(scaled, printed),
+        misfit_of_mean=misfit(losses, printed),
+        largest=max(abs(a / b - 1) for a, b in zip(scaled, printed, strict=True)),
+        best_factor=math.exp(np.mean(np.log(printed) - np.log(losses))),
+    )
 
 
 @dataclass(frozen=True)
@@ -84,31 +94,29 @@ class Subset:
     best: list[SubsetFit]  # the setting that fits the experiment best
     joint: list[SubsetFit]  # the one setting that fits both best
     misfit: float  # of the joint setting over both experiments, with seed 0
+    at_edge: bool  # whether a neighbour of the joint setting is not in the grid
 
 
-def run_subset(do: DoUnit, plan: Plan) -> Subset:
+def run_subset(do: DoUnit, plan: Plan, seeds: int) -> Subset:
     """Fit num and η to the printed losses of experiments 1 and 2."""
 
     def run(number: int, num: int, rate: float, seed: int = 0) -> RunResult:
         cfg = replace(EXPERIMENTS[number - 1].config, learning_rate=rate, seed=seed)
         return do(train_and_test, cfg=cfg, dtype=plan.dtype, num=num, test_every=cfg.epochs)
 
-    def misfit_of(number: int, run: RunResult) -> float:
-        return misfit(run.losses, [*EXPERIMENTS[number - 1].losses.values()])
-
     settings = list(product(plan.nums, plan.rates))
     misfits: dict[tuple[int, int, float], float] = {}
     for number, (num, rate) in product((1, 2), settings):
         first = run(number, num, rate)
-        fit = misfit_of(number, first) if first.diverged is None else math.inf
+        fit = misfit_of_run(number, first) if first.diverged is None else math.inf
         misfits[number, num, rate] = fit
 
     def overall(setting: tuple[int, float], *numbers: int) -> float:
         return root_mean_square([misfits[number, *setting] for number in numbers])
 
     def with_all_seeds(number: int, num: int, rate: float) -> SubsetFit:
-        runs = [run(number, num, rate, seed) for seed in range(plan.seeds)]
-        fits = [misfit_of(number, run) for run in runs]
+        runs = [run(number, num, rate, seed) for seed in range(seeds)]
+        fits = [misfit_of_run(number, run) for run in runs]
         return SubsetFit(number, num, rate, summarise(runs), mean_std(fits))
 
     joint = min(settings, key=lambda setting: overall(setting, 1, 2))
@@ -118,7 +126,31 @@ def run_subset(do: DoUnit, plan: Plan) -> Subset:
         best=[with_all_seeds(number, *best[number - 1]) for number in (1, 2)],
         joint=[with_all_seeds(number, *joint) for number in (1, 2)],
         misfit=overall(joint, 1, 2),
+        at_edge=joint[0] in (plan.nums[0], plan.nums[-1])
+        or joint[1] in (plan.rates[0], plan.rates[-1]),
     )
+
+
+def misfit_of_run(number: int, run: RunResult, factor: float = 1.0) -> float:
+    """Compute the misfit of a run's losses times a factor to those that an experiment prints."""
+    return misfit(
+        [factor * loss for loss in run.losses], [*EXPERIMENTS[number - 1].losses.values()]
+    )
+
+
+@dataclass(frozen=True)
+class Times:
+    """Times of an image in experiment 2, as multiples of that of an image in experiment 3."""
+
+    printed: float  # if experiment 2 had all images
+    printed_subset: float  # if it had those of the joint subset
+    plain: float  # of the plain algorithm here, with all images
+
+    @property
+    def favour_all_images(self) -> bool:
+        """Whether the plain algorithm's is nearer to that of all images than of the subset."""
+        all_images, subset = (math.log(t / self.plain) for t in (self.printed, self.printed_subset))
+        return abs(all_images) < abs(subset)
 
 
 @dataclass(frozen=True)
@@ -126,41 +158,56 @@ class Explanations:
     """Both explanations, and how they compare."""
 
     divisor: list[DivisorFit]  # experiments 1 and 2, then the variants
+    choices: list[SeedCount]  # for each variant; better: than the experiment, with this divisor
     subset: Subset
     divisor_misfit: float  # over experiments 1 and 2, as is the misfit of the joint subset
-    better_choices: list[tuple[DivisorFit, DivisorFit]]  # experiment and variant that fits better
+    divisor_largest: float  # the largest relative difference from the printed losses of both
+    divisor_or_subset: SeedCount  # better: the divisor's misfit over both experiments is smaller
     accuracy_off: float  # largest difference from the printed accuracies of experiments 1 and 2
     subset_accuracy_off: float  # the same for the joint subset
-    slower: float  # printed time per image of experiment 2 on the subset / that of experiment 3
+    times: Times
 
 
 def explain(
     do: DoUnit, plan: Plan, results: list[ExperimentResult], variants: list[Variant], images: int
 ) -> Explanations:
     """Apply the other divisor, train on subsets, and compare both explanations."""
-    own = [fit_divisor(e.report.number, {}, e.repeats.median_losses, images) for e in results[:2]]
-    others = [fit_divisor(v.number, v.changes, v.other.median_losses, images) for v in variants]
-    subset = run_subset(do, plan)
-    divisor_misfit = root_mean_square([fit.misfit for fit in own])
-    _, second, third = (e.report.seconds / e.report.config.epochs for e in results)
+    mini = results[:2]
+    own = [fit_divisor(e.report.number, {}, e.repeats.median_losses, images) for e in mini]
+    others = [fit_divisor(v.number, v.changes, v.repeats.median_losses, images) for v in variants]
+    subset = run_subset(do, plan, len(mini[0].repeats.runs))
+
+    def scaled_misfits(number: int, repeats: Repeats) -> list[float]:
+        return [misfit_of_run(number, run, own[number - 1].factor) for run in repeats.runs]
+
+    def over_both(first: list[float], second: list[float]) -> list[float]:
+        return [root_mean_square(pair) for pair in zip(first, second, strict=True)]
 
     def accuracy_off(repeats: list[Repeats]) -> float:
-        printed = [e.report.accuracy for e in results[:2]]
-        pairs = zip(repeats, printed, strict=True)
-        return max(abs(r.test_accuracy.mean - accuracy) for r, accuracy in pairs)
+        pairs = zip(repeats, mini, strict=True)
+        return max(abs(r.test_accuracy.mean - e.report.accuracy) for r, e in pairs)
 
+    misfits = [scaled_misfits(e.report.number, e.repeats) for e in mini]
+    subset_misfits = [
+        [misfit_of_run(fit.number, run) for run in fit.repeats.runs] for fit in subset.joint
+    ]
+    _, second, third = (e.report.seconds / e.report.config.epochs for e in results)
+    _, plain_second, plain_third = (e.race.whole["plain"] / e.report.config.epochs for e in results)
     return Explanations(
         own + others,
-        subset,
-        divisor_misfit,
-        better_choices=[
-            (fit, other)
-            for fit, other in product(own, others)
-            if other.number == fit.number
-            and len(other.scaled) == len(fit.scaled)
-            and other.misfit < fit.misfit
+        [
+            compare_seeds(scaled_misfits(v.number, v.repeats), misfits[v.number - 1])
+            for v in variants
         ],
-        accuracy_off=accuracy_off([e.repeats for e in results[:2]]),
+        subset,
+        divisor_misfit=root_mean_square([fit.misfit for fit in own]),
+        divisor_largest=max(fit.largest for fit in own),
+        divisor_or_subset=compare_seeds(over_both(*misfits), over_both(*subset_misfits)),
+        accuracy_off=accuracy_off([e.repeats for e in mini]),
         subset_accuracy_off=accuracy_off([fit.repeats for fit in subset.joint]),
-        slower=second / subset.joint[0].num * images / third,
+        times=Times(
+            second / third,
+            second / third * images / subset.joint[0].num,
+            plain_second / plain_third,
+        ),
     )

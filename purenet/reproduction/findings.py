@@ -1,13 +1,17 @@
 """All results of a reproduction, and the number of units that it takes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from purenet.reproduction.experiments import (
+    UNTRAINED,
     ExperimentResult,
     InitialLosses,
+    Race,
     Variant,
     initial_losses,
+    race,
     run_experiments,
     run_variants,
 )
@@ -26,12 +30,22 @@ from purenet.reproduction.questions import (
 from purenet.reproduction.trainings import RunResult, Score, train_and_test
 from purenet.reproduction.work import DoUnit
 
-__all__ = ["compute", "count_units"]
+__all__ = ["PARTS", "compute", "count_units"]
+
+PARTS = {
+    "experiments": "the report's three experiments, and a race against the plain algorithm",
+    "choices": "experiments 1 and 2 with other choices where the report leaves one open",
+    "explanations": "subsets of the images and other learning rates, to explain the printed losses",
+    "batch sizes": "batch sizes, each at its best learning rate",
+    "momentum": "momenta, each at its best learning rate",
+    "noise": "the variance of the gradient of a mini-batch",
+}
+"""What is run, in this order."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The results of all sections of the page."""
+    """The results of all parts."""
 
     plan: Plan
     images: int  # number of training images
@@ -44,8 +58,10 @@ class Findings:
     noise: list[GradientNoise]
 
 
-def compute(do: DoUnit, plan: Plan, images: int) -> Findings:
-    """Do all units of a plan, section by section.
+def compute(
+    do: DoUnit, plan: Plan, images: int, *, begin: Callable[[str], object] = lambda _: None
+) -> Findings:
+    """Do all units of a plan, part by part.
 
     Parameters
     ----------
@@ -55,24 +71,37 @@ def compute(do: DoUnit, plan: Plan, images: int) -> Findings:
         How much is run.
     images : int
         Number of training images.
+    begin : callable, optional
+        Called with the name of each part before its first unit.
 
     Returns
     -------
     Findings
-        The results of all sections.
+        The results of all parts.
     """
+    begin("experiments")
     experiments = run_experiments(do, plan)
+    begin("choices")
     variants = run_variants(do, plan, experiments)
+    initial = do(initial_losses, dtype=plan.dtype, seeds=UNTRAINED)
+    begin("explanations")
+    explanations = explain(do, plan, experiments, variants, images)
+    begin("batch sizes")
+    batch_sizes = run_batch_sizes(do, plan, images)
+    begin("momentum")
+    momenta = run_momenta(do, plan)
+    begin("noise")
+    noise = run_noise(do, plan, images)
     return Findings(
         plan,
         images,
         experiments,
         variants,
-        initial=do(initial_losses, dtype=plan.dtype, seeds=plan.initial_seeds),
-        explanations=explain(do, plan, experiments, variants, images),
-        batch_sizes=run_batch_sizes(do, plan, images),
-        momenta=run_momenta(do, plan),
-        noise=run_noise(do, plan, images),
+        initial,
+        explanations,
+        batch_sizes,
+        momenta,
+        noise,
     )
 
 
@@ -103,6 +132,8 @@ def count_units(plan: Plan, images: int) -> int:
         if unit is train_and_test:
             n = cfg.epochs
             return RunResult([1.0] * n, [0.0] * n, [1.0] * n, [Score(1, 1, 1)] * n, 1)
+        if unit is race:
+            return Race({}, {}, shares={}, whole={"plain": 1.0}, difference=0.0)
         return None  # no section looks at the results of the other units
 
     compute(pretend, plan, images)

@@ -1,10 +1,12 @@
 """The page: sentences and tables that follow the results, in one HTML file."""
 
 import base64
+import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from purenet.reproduction.experiments import CLOSE
 from purenet.reproduction.findings import Findings
@@ -45,25 +47,11 @@ def render(
     str
         HTML.
     """
-    env = Environment(
-        loader=PackageLoader("purenet.reproduction", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    env.filters |= {
-        "count": "{:,}".format,
-        "fixed": _fixed,
-        "percent": _percent,
-        "seconds": _seconds,
-        "signed": _signed,
-    }
     images = {
         name: "data:image/png;base64," + base64.b64encode((folder / file).read_bytes()).decode()
         for name, file in figures.items()
     }
-    return env.get_template("page.html.j2").render(
+    return _template().render(
         findings=findings,
         images=images,
         environment=environment,
@@ -74,6 +62,27 @@ def render(
         close=CLOSE,
         goal=GOAL,
     )
+
+
+@cache
+def _template() -> Template:
+    """Compile the template, which takes longer than to fill it in."""
+    env = Environment(
+        loader=PackageLoader("purenet.reproduction", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters |= {
+        "bound": _bound,
+        "count": "{:,}".format,
+        "fixed": _fixed,
+        "percent": _percent,
+        "seconds": _seconds,
+        "signed": _signed,
+    }
+    return env.get_template("page.html.j2")
 
 
 def _fixed(value: Any, digits: int = 4, scale: float = 1) -> str:
@@ -90,6 +99,11 @@ def _signed(value: float, digits: int = 4) -> str:
 def _percent(value: Any, digits: int = 2) -> str:
     text = _fixed(value, digits, scale=100)
     return text if value is None else f"{text}{THIN}%"
+
+
+def _bound(value: float) -> str:
+    """Return a percentage that is rounded up, so that what is within `value` is within it too."""
+    return f"{math.ceil(1000 * value) / 10:.1f}{THIN}%"
 
 
 def _seconds(value: Any) -> str:

@@ -10,13 +10,11 @@ class Plan:
     """How much is run. The defaults are the full form."""
 
     dtype: str = "float32"  # precision of training: float32 or float64
-    seeds: int = 3  # runs of every setting that is compared, with seeds 0, 1, ...
-    mini_seeds: int = 10  # runs of experiments 1 and 2: short, with results that vary most
+    seeds: int = 3  # of experiment 3 and of each momentum: 0, 1, ...
+    mini_seeds: int = 10  # of experiments 1 and 2, and of what is compared with them
     iterations: int = 500  # of experiment 3
     race_epochs: int = 10  # of experiments 1 and 2, in the race against the plain algorithm
     race_iterations: int = 5  # of experiment 3
-    initial_seeds: int = 20  # networks whose loss is computed before training
-    variant_epochs: int = 10  # with the other choices of `AMBIGUITIES`
     # Explanation by a subset: a grid of numbers of training images and learning rates
     nums: tuple[int, ...] = (2_500, 5_000, 7_500, 10_000, 15_000, 20_000, 60_000)
     rates: tuple[float, ...] = (0.002, 0.003, 0.004, 0.005, 0.007, 0.01, 0.02)
@@ -41,8 +39,6 @@ QUICK = Plan(
     iterations=26,
     race_epochs=1,
     race_iterations=1,
-    initial_seeds=3,
-    variant_epochs=1,
     nums=(5_000, 10_000),
     rates=(0.01,),
     batch_sizes=(8, 128, 2048),

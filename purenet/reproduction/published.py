@@ -96,7 +96,7 @@ AMBIGUITIES = (
         "Momentum of experiment 1",
         "0.9 in the heading of the experiment, 0.8 in the listing",
         "0.9",
-        "The heading stands beside the printed results. Section 5 says which value fits better.",
+        "The heading stands beside the printed results. Section 5 compares how well both fit.",
         {"momentum": 0.8},
         (1,),
     ),
@@ -112,8 +112,7 @@ AMBIGUITIES = (
         "Scale of the pixels",
         "The listing converts pixels to float and does not divide them.",
         "raw pixels, 0 to 255",
-        "The listing is followed, and the losses decide: with pixels divided by 255 the network "
-        "hardly starts to learn.",
+        "The listing is followed. The table below has the losses of both choices.",
         {"input_scale": 1 / 255},
         (1,),
     ),

@@ -154,6 +154,42 @@ def summarise(runs: list[RunResult]) -> Repeats:
     )
 
 
+@dataclass(frozen=True)
+class SeedCount:
+    """The number of seeds for which one thing has a smaller error than another, or a larger one.
+
+    Counts are robust: one run whose loss spikes moves a mean, but counts as one seed.
+    """
+
+    better: int
+    worse: int
+    seeds: int
+
+    @property
+    def verdict(self) -> str:
+        """Return "better", "worse" or "unknown".
+
+        A verdict needs at least three seeds, and at most one in ten may be against it.
+        """
+        if self.seeds >= 3:
+            for verdict, count in (("better", self.better), ("worse", self.worse)):
+                if self.seeds - count <= self.seeds // 10:
+                    return verdict
+        return "unknown"
+
+
+def compare_seeds(errors: Sequence[float], others: Sequence[float]) -> SeedCount:
+    """Count the seeds for which an error is smaller, or larger, than another with the same seed.
+
+    >>> compare_seeds([0.1, 0.2, 0.3], [0.2, 0.3, 0.4]).verdict
+    'better'
+    >>> compare_seeds([0.1], [0.2]).verdict
+    'unknown'
+    """
+    pairs = list(zip(errors, others, strict=True))
+    return SeedCount(sum(a < b for a, b in pairs), sum(a > b for a, b in pairs), len(pairs))
+
+
 def misfit(losses: Sequence[float], printed: Sequence[float]) -> float:
     """Compute the root mean square of log(loss / printed): 0.1 means about 10 % off.
 

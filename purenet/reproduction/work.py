@@ -6,16 +6,11 @@ import os
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_args, get_type_hints
 
-import numpy as np
-
-import purenet
 from purenet.config import Config
-from purenet.files import checkpoints, writing
+from purenet.files import checkpoints, environment, writing
 from purenet.files.datasets import LabelledImages
 from purenet.params import Params
 from purenet.training import State
@@ -57,7 +52,7 @@ class Work:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.train, self.test, self.done = folder, train, test, done
-        self.environment = environment()
+        self.environment = describe_environment()
         self.records: dict[str, Any] = {}
         self._path = folder
 
@@ -94,23 +89,14 @@ def _from_json(kind: type[T], values: dict[str, Any]) -> T:
     return kind(**found)
 
 
-def environment() -> dict[str, Any]:
-    """Describe the machine as JSON values; ``blas`` is None without threadpoolctl."""
-    blas = None
-    if find_spec("threadpoolctl"):
-        from threadpoolctl import threadpool_info  # noqa: PLC0415  # optional
-
-        pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-        blas = [[p["internal_api"], p["version"], p["num_threads"]] for p in pools]
+def describe_environment() -> dict[str, Any]:
+    """Describe the machine and the libraries as JSON values."""
     return {
-        "purenet": purenet.__version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "numba": version("numba") if find_spec("numba") else None,
+        "versions": environment.versions("numpy", "scipy", "numba"),
+        "pools": [p for p in environment.thread_pools() if p["user_api"] == "blas"],
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "blas": blas,
     }
 
 

@@ -5,6 +5,7 @@ SHOTS=FOLDER keeps the screenshots.
 """
 
 import base64
+import io
 import json
 import os
 import subprocess
@@ -13,7 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from tests.reproduction.tiny import reproduce
 
@@ -103,6 +106,12 @@ class Chromium:
         return [event["params"] for event in self.events if event.get("method") in methods]
 
 
+SCROLLING = """(end => [...document.querySelectorAll(".scroll")]
+    .filter(e => e.scrollWidth > e.clientWidth)
+    .map(e => { e.scrollLeft = end * e.scrollWidth; return e.getBoundingClientRect() })
+    .map(r => [r.left, r.right, r.top + scrollY, r.height]))"""
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the page under test."""
@@ -120,16 +129,22 @@ def browser() -> Iterator[Chromium]:
         yield chromium
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("view", VIEWS)
-def test_page_is_shown_whole(page: Path, browser: Chromium, view: str, scheme: str) -> None:
-    """The page shows every image in the scheme, without errors, requests or a horizontal scroll."""
+def show(browser: Chromium, page: Path, view: str, scheme: str) -> dict[str, int]:
+    """Open a page in a view and a colour scheme, and return the size of the window."""
     width = VIEWS[view]
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser("Emulation.setEmulatedMedia", features=features)
     size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
     browser("Emulation.setDeviceMetricsOverride", **size)
     browser.show(page)
+    return size
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_page_is_shown_whole(page: Path, browser: Chromium, view: str, scheme: str) -> None:
+    """The page shows every image in the scheme, without errors, requests or a horizontal scroll."""
+    size = show(browser, page, view, scheme)
     measured = browser("Runtime.evaluate", expression=MEASURE, returnByValue=True)
     found = measured["result"]["value"]
     if "SHOTS" in os.environ:
@@ -144,6 +159,29 @@ def test_page_is_shown_whole(page: Path, browser: Chromium, view: str, scheme: s
     assert browser.named("Runtime.consoleAPICalled") == []
     assert found["images"] > 20
     assert (found["broken"], found["hidden"]) == (0, 0)
-    assert found["content"] <= found["window"] == width
+    assert found["content"] <= found["window"] == size["width"]
     shade = int(found["paper"].removeprefix("rgb(").partition(",")[0])
     assert (shade > 200) == (scheme == "light")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("end", [0, 1])
+def test_wide_tables_show_where_they_go_on(
+    page: Path, browser: Chromium, end: int, scheme: str
+) -> None:
+    """On a phone, a table that scrolls has a shadow at the edge beyond which it goes on."""
+    show(browser, page, "phone", scheme)
+    found = browser("Runtime.evaluate", expression=f"{SCROLLING}({end})", returnByValue=True)
+    edges = found["result"]["value"]
+    assert len(edges) > 3
+
+    def colour(x: float, top: float, height: float) -> Any:
+        clip = {"x": x, "y": top, "width": 1, "height": height, "scale": 1}
+        png = browser("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)["data"]
+        return np.median(imread(io.BytesIO(base64.b64decode(png)))[..., :3], axis=(0, 1))
+
+    for left, right, top, height in edges:
+        paper = colour(left - 2, top, height)
+        shadows = [abs(colour(x, top, height) - paper).max() for x in (left, right - 1)]
+        assert shadows[end] < 0.02
+        assert shadows[1 - end] > 0.1

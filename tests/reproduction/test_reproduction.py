@@ -1,11 +1,11 @@
 """The reproduction in a tiny form: 200 images, a few epochs."""
 
 import importlib.util
+import io
 import json
 import math
 import re
 from dataclasses import asdict, dataclass, replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from purenet.cli import reproduce as command
 from purenet.reproduction import figures, page, plain, questions, work
 from purenet.reproduction.experiments import compare_with_report, initial_losses
 from purenet.reproduction.explanations import fit_divisor
-from purenet.reproduction.findings import Findings, compute, count_units
+from purenet.reproduction.findings import PARTS, Findings, compute, count_units
 from purenet.reproduction.gradient_noise import measure_noise
 from purenet.reproduction.plan import Plan
 from purenet.reproduction.published import EXPERIMENTS, SIZES, initial_params
 from purenet.reproduction.trainings import MeanStd, misfit, summarise, train_and_test
+from tests.reproduction.pages import Page
 from tests.reproduction.tiny import TINY, few_digits, nothing, read_findings, reproduce
 
 
@@ -146,7 +147,7 @@ def test_another_machine_does_units_again(
     """Times belong to a machine, so that work finds nothing in another environment."""
 
     def unit(_: work.Work) -> Number:
-        return Number(work.environment()["cores"])
+        return Number(work.describe_environment()["cores"])
 
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     assert work.Work(tmp_path, *few, nothing)(unit) == Number(1)
@@ -258,9 +259,9 @@ def test_results_hold_every_record(reproduced: tuple[Path, Findings]) -> None:
     folder, findings = reproduced
     written = json.loads((folder / "results.json").read_text())
     assert written["command"].startswith("purenet reproduce --quick")
-    assert {"purenet", "numpy", "python", "processor", "cores", "blas"} <= written[
-        "environment"
-    ].keys()
+    environment = written["environment"]
+    assert environment.keys() == {"versions", "pools", "system", "processor", "cores"}
+    assert {"python", "purenet", "numpy"} <= environment["versions"].keys()
     assert written["plan"]["seeds"] == 2
     files = {
         path.stem: json.loads(path.read_text()) for path in (folder / "records").glob("*.json")
@@ -338,42 +339,10 @@ def test_trajectory_whose_loss_overflows_ends_there(
     assert (point.updates, point.loss, point.accuracy) == (1, None, None)
 
 
-class Page(HTMLParser):
-    """Collect what a page refers to, and check that its elements close."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.references: list[tuple[str, str]] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Remember an element."""
-        if tag not in {"img", "meta", "link", "br"}:
-            self.open.append(tag)
-        for name, value in attrs:
-            if name in {"src", "href", "srcset", "data", "action"}:
-                self.references.append((tag, value or ""))
-            if name == "id":
-                self.ids.append(value or "")
-
-    def handle_endtag(self, tag: str) -> None:
-        """Close an element."""
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        """Keep the text outside of styles."""
-        if "style" not in self.open:
-            self.text += data
-
-
 def test_page_is_whole_and_loads_nothing(reproduced: tuple[Path, Findings]) -> None:
     """Every element closes, every image is inlined, and nothing refers to elsewhere."""
     source = (reproduced[0] / "index.html").read_text()
-    parsed = Page()
-    parsed.feed(source)
-    parsed.close()
+    parsed = Page(source)
     assert parsed.open == []
     assert len(parsed.references) == len(list(reproduced[0].glob("*.png"))) > 20
     for tag, reference in parsed.references:
@@ -386,14 +355,13 @@ def test_page_is_whole_and_loads_nothing(reproduced: tuple[Path, Findings]) -> N
 
 def test_page_has_its_sections(reproduced: tuple[Path, Findings]) -> None:
     """The page has all sections of a short paper, and the quick form says what it is."""
-    parsed = Page()
-    parsed.feed((reproduced[0] / "index.html").read_text())
+    parsed = Page((reproduced[0] / "index.html").read_text())
     assert parsed.ids == [
         *("abstract", "network", "experiments", "ambiguities", "learned", "explanations"),
         *("batches", "momentum", "not-reproduced", "made"),
     ]
     assert "This is the quick form." in parsed.text
-    assert "cut to 3 of its" in parsed.text
+    assert "2 seeds, 3 of the 500 iterations of experiment 3, and small grids" in parsed.text
 
 
 @pytest.mark.parametrize(
@@ -406,7 +374,7 @@ def test_page_has_its_sections(reproduced: tuple[Path, Findings]) -> None:
         (0.1, 0.1, 0.01, "Momentum helped in one respect and hurt in the other."),
         (0.9, 0.5, 0.01, "Momentum did not help."),
         (0.1, 0.9, 0.9, "Momentum did not help."),
-        (0.1, 0.9, None, "One seed cannot tell."),
+        (0.1, 0.9, None, "One seed cannot tell whether momentum helps."),
     ],
 )
 def test_page_says_what_the_numbers_say(
@@ -430,12 +398,10 @@ def test_page_says_what_the_numbers_say(
         replace(findings, momenta=questions.compare_momenta(rows)),
         pictures,
         folder,
-        environment=work.environment(),
+        environment=work.describe_environment(),
         command="",
     )
-    parsed = Page()
-    parsed.feed(html)
-    assert sentence in " ".join(parsed.text.split())
+    assert sentence in Page(html).text
 
 
 def test_losses_as_printed_are_said_to_reproduce(reproduced: tuple[Path, Findings]) -> None:
@@ -444,7 +410,8 @@ def test_losses_as_printed_are_said_to_reproduce(reproduced: tuple[Path, Finding
     for e in findings.experiments:
         losses = [e.report.losses.get(k, 1.0) for k in range(e.epochs)]
         runs = [replace(run, losses=losses) for run in e.repeats.runs]
-        assert compare_with_report(e.report, e.epochs, summarise(runs), e.race).off == []
+        compared = compare_with_report(e.report, e.epochs, summarise(runs), e.race)
+        assert (compared.off, compared.largest) == ([], 0)
     assert [bool(e.off) for e in findings.experiments][:2] == [True, True]
 
 
@@ -469,11 +436,70 @@ def test_number_of_seeds_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "purenet: --seeds must be at least 1, got 0\n"
 
 
-def test_environment_says_what_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without threadpoolctl and Numba, threads and version are null, not an error."""
-    monkeypatch.setattr(work, "find_spec", lambda _: None)
+def test_processor_is_pythons_where_proc_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without /proc/cpuinfo the processor is the one that Python's platform module names."""
     monkeypatch.setattr(Path, "exists", lambda _: False)
-    found = work.environment()
-    assert found["blas"] is None
-    assert found["numba"] is None
-    assert isinstance(found["processor"], str)
+    monkeypatch.setattr("platform.processor", lambda: "a processor")
+    assert work.describe_environment()["processor"] == "a processor"
+
+
+def replay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the command on a finished reproduction, without its figures and its page."""
+    monkeypatch.setattr(figures, "draw_figures", lambda *_: {})
+    monkeypatch.setattr(page, "render", lambda *_, **__: "")
+    monkeypatch.setattr("purenet.files.writing.write", lambda *_: None)
+    reproduce(folder)
+
+
+def test_progress_is_lines_where_stderr_is_no_terminal(
+    reproduced: tuple[Path, Findings],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every part has a line when it begins, and every unit one after enough time."""
+    monkeypatch.setattr(command, "LINE_EVERY", 0)
+    replay(reproduced[0], monkeypatch)
+    lines = capsys.readouterr().err.splitlines()
+    total = count_units(TINY, 200)
+    found = [
+        re.fullmatch(r"purenet: ([a-z ]+): (\d+) of (\d+) units after \d+ s", line)
+        for line in lines
+    ]
+    assert all(found)
+    parts = [match[1] for match in found if match]
+    assert list(dict.fromkeys(parts)) == [*PARTS, "figures and page"]
+    assert {int(match[2]) for match in found if match} == set(range(total + 1))
+    assert {int(match[3]) for match in found if match} == {total}
+
+
+def test_progress_is_not_a_line_for_every_unit(
+    reproduced: tuple[Path, Findings],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Units that follow each other at once have no lines of their own."""
+    monkeypatch.setattr(command, "LINE_EVERY", 1e9)
+    replay(reproduced[0], monkeypatch)
+    assert len(capsys.readouterr().err.splitlines()) == len(PARTS) + 1
+
+
+def test_progress_is_a_bar_on_a_terminal(
+    reproduced: tuple[Path, Findings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal the bar names the part, and no line is printed."""
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr", terminal)
+    replay(reproduced[0], monkeypatch)
+    assert "figures and page: 100%" in terminal.getvalue()
+    assert "purenet:" not in terminal.getvalue()
+
+
+def test_help_says_what_runs_and_how_long(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help names every part, in order, and the times of both forms."""
+    with pytest.raises(SystemExit):
+        commands.main(["reproduce", "--help"])
+    shown = "".join(capsys.readouterr().out.split())  # lines are broken after hyphens too
+    places = [shown.index("".join(f"{name}: {text}".split())) for name, text in PARTS.items()]
+    assert places == sorted(places)
+    assert shown.count("minute") == 2
