@@ -1,10 +1,10 @@
 """The reproduction in a tiny form: 200 images, a few epochs."""
 
-import importlib.util
 import io
 import json
 import math
 import re
+import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -420,11 +420,7 @@ def test_missing_libraries_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     """Without Matplotlib or Jinja2 nothing runs, and the error says what to install."""
-    monkeypatch.setattr(
-        command,
-        "find_spec",
-        lambda name: None if name == missing else importlib.util.find_spec(name),
-    )
+    monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImportError, match=rf"{missing}: pip install 'purenet\[reproduce\]'"):
         reproduce(tmp_path / "none")
     assert not (tmp_path / "none").exists()
