@@ -1,70 +1,61 @@
-"""Run mutmut, and compare the surviving mutants with the list in docs/mutation.md.
+"""Run mutmut on a copy of purenet, and compare the surviving mutants with docs/mutation.md.
 
-Mutmut skips decorated functions. This script also mutates those that Numba compiles; Python runs
-their originals and their mutants. The counts are printed as a table. The script fails if a mutant
-survives that is not listed, or if a listed one is killed.
+Mutmut mutates no decorated function, and cannot choose a mutant inside compiled code. So the copy
+lacks the decorators that compile: Python runs these functions, and their mutants. The script prints
+the counts as a table. It fails if a mutant survives that is not listed, or if a listed one is
+killed. Its arguments go to ``mutmut run``.
+
+Pytest loads this file as a plugin, which makes it faster.
 """
 
+import gc
+import json
 import os
+import re
 import shutil
+import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-import libcst as cst
-from mutmut import __main__ as mutmut
-from mutmut.mutation import file_mutation
-from mutmut.mutation.diff_apply import get_diff_for_mutant
-from mutmut.state import state
-from mutmut.stats import status_by_exit_code
-from mutmut.workers.isolation import ForkServerRunner
-
-# Each mutant runs in a forked process, and threads do not survive a fork.
-os.environ |= {"NUMBA_DISABLE_JIT": "1", "OPENBLAS_NUM_THREADS": "1"}
+COPY = Path("mutants")
+COMPILING = re.compile("^@(compiled|inlined|cached)\n", re.MULTILINE)
+MEASURED = Path("mutmut-stats.json")  # in the folder where mutmut runs the tests
 
 
-def is_compiled(node: cst.CSTNode) -> bool:
-    """Tell whether a node is a function that Numba compiles."""
-    names = [d.decorator for d in node.decorators] if isinstance(node, cst.FunctionDef) else []
-    return [getattr(name, "value", None) for name in names] in (
-        ["compiled"],
-        ["inlined"],
-        ["cached"],
-    )
+def pytest_configure() -> None:
+    """Leave what all mutants share to no garbage collector, which would take half of the time."""
+    gc.freeze()
 
 
-def mutate_compiled_functions() -> None:
-    """Make mutmut mutate compiled functions, and choose among the mutants outside compiled code."""
-    visitor = file_mutation.MutationVisitor
-    skip, arrange = visitor._skip_node_and_children, file_mutation.function_trampoline_arrangement
-
-    def skip_less(self: Any, node: cst.CSTNode) -> bool:
-        return not is_compiled(node) and skip(self, node)
-
-    def arrange_compiled(function: cst.FunctionDef, *args: Any, **kwargs: Any) -> Any:
-        first, (chooser, *functions), *rest = arrange(function, *args, **kwargs)
-        if is_compiled(function):
-            chooser = chooser.with_changes(decorators=chooser.decorators[1:])
-        return first, [chooser, *functions], *rest
-
-    visitor._skip_node_and_children = skip_less
-    file_mutation.function_trampoline_arrangement = arrange_compiled
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """Sort tests by the time that they took without a mutant."""
+    if MEASURED.exists():
+        seconds = json.loads(MEASURED.read_text())["duration_by_test"]
+        items.sort(key=lambda item: seconds.get(item.nodeid, 0))
 
 
-def run_quick_tests_first() -> None:
-    """Make mutmut run the fastest tests of each mutant first."""
-    submit = ForkServerRunner.submit
+def make_copy() -> None:
+    """Copy what the tests need, without the decorators that compile."""
+    shutil.rmtree(COPY, ignore_errors=True)
+    for folder in ("purenet", "tests"):
+        shutil.copytree(folder, COPY / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy("pyproject.toml", COPY)
+    workers = COPY / "purenet/engines/workers.py"
+    workers.write_text(COMPILING.sub("", workers.read_text()))
 
-    def submit_sorted(self: Any, name: str, tests: list[str], *rest: Any) -> None:
-        submit(self, name, sorted(tests, key=state().duration_by_test.__getitem__), *rest)
 
-    ForkServerRunner.submit = submit_sorted
+def mutmut(*args: str, **options: Any) -> str:
+    """Run mutmut in the copy, and return what it prints."""
+    command = [Path(sys.executable).with_name("mutmut"), *args]
+    done = subprocess.run(command, cwd=COPY, check=True, text=True, **options)
+    return done.stdout or ""
 
 
-def change(mutant: str, path: Path) -> tuple[str, str, str]:
+def change(mutant: str) -> tuple[str, str, str]:
     """Return the function that a mutant changes, the original code and the changed code."""
-    lines = get_diff_for_mutant(mutant, path=path).splitlines()[2:]
+    lines = mutmut("show", mutant, stdout=subprocess.PIPE).splitlines()[3:]
     old, new = (
         " ".join(line[1:].strip() for line in lines if line[0] == sign) for sign in ("-", "+")
     )
@@ -73,42 +64,37 @@ def change(mutant: str, path: Path) -> tuple[str, str, str]:
 
 
 def listed() -> set[tuple[str, ...]]:
-    """Return the mutants in the table of docs/mutation.md."""
-    rows = [line.split(" | ") for line in Path("docs/mutation.md").read_text().splitlines()]
-    cells = [
-        [cell.strip("| `") for cell in row[:3]] for row in rows if row[0].startswith("| `purenet")
-    ]
-    return {tuple(row) for row in cells}
+    """Return the mutants in docs/mutation.md: a function, then its old and its new code."""
+    text = Path("docs/mutation.md").read_text()
+    found = re.findall(r"^(purenet\S+)\n-(.*)\n\+(.*)$", text, re.MULTILINE)
+    return {tuple(part.strip() for part in mutant) for mutant in found}
 
 
 def main() -> None:
     """Mutate, test, print the counts, and compare the survivors with the list."""
-    mutate_compiled_functions()
-    run_quick_tests_first()
-    shutil.rmtree("mutants", ignore_errors=True)
-    mutmut._run((), max_children=None)
+    make_copy()
+    # Each mutant runs in a forked process, and threads of BLAS do not survive a fork.
+    one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    plugin = {"PYTEST_PLUGINS": "mutation", "PYTHONPATH": str(Path(__file__).resolve().parent)}
+    mutmut("run", *sys.argv[1:], env={**os.environ, **one_thread, **plugin})
 
-    survivors = set()
-    print("\n| file | mutants | killed | timed out or crashed | survived |\n|---|--:|--:|--:|--:|")
-    for path, data in sorted(mutmut.collect_source_file_mutation_data(mutant_names=())[1].items()):
-        status = {name: status_by_exit_code[code] for name, code in data.exit_code_by_key.items()}
-        count = Counter(status.values())
-        broken = count["timeout"] + count["segfault"]
-        alive = len(status) - count["killed"] - broken
-        print(f"| `{path}` | {len(status)} | {count['killed']} | {broken} | {alive} |")
-        survivors |= {
-            change(name, data.path)
-            for name, what in status.items()
-            if what not in {"killed", "timeout", "segfault"}
-        }
-    unlisted, stale = survivors - listed(), listed() - survivors
+    survivors, counts = set(), defaultdict(Counter)
+    for line in mutmut("results", "--all", "true", stdout=subprocess.PIPE).splitlines():
+        mutant, _, status = line.strip().partition(": ")
+        killed = status in {"killed", "timeout", "segfault"}
+        counts[re.split(r"\.x[_ǁ]", mutant)[0]]["killed" if killed else "survived"] += 1
+        if not killed:
+            survivors.add(change(mutant))
+    print("\n| module | mutants | killed | survived |\n|---|--:|--:|--:|")
+    for module, count in sorted(counts.items()):
+        print(f"| `{module}` | {count.total()} | {count['killed']} | {count['survived']} |")
     for title, mutants in (
-        ("survives, but is not listed", unlisted),
-        ("is listed, but killed", stale),
+        ("survives, but is not listed", survivors - listed()),
+        ("is listed, but killed", listed() - survivors),
     ):
         for function, old, new in sorted(mutants):
-            print(f"\n{title}: {function}\n  - {old}\n  + {new}")
-    sys.exit(bool(unlisted or stale))
+            print(f"\n{title}:\n{function}\n- {old}\n+ {new}")
+    sys.exit(survivors != listed())
 
 
 if __name__ == "__main__":

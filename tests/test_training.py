@@ -366,19 +366,31 @@ def test_other_floating_dtypes_train_too(dtype: Any) -> None:
     assert result.history[-1]["loss"] < result.history[0]["loss"]
 
 
+OTHER_DEVICE = array_api_strict.Device("device1")  # than the default one
+
+
+def on_other_device(array: Any) -> Any:
+    """Return an array on another device than the default one."""
+    return array_api_strict.asarray(array, device=OTHER_DEVICE)
+
+
 def test_training_stays_on_the_device_of_its_arrays() -> None:
     """The parameters of a run on another device than the default one are on that device."""
-    device = array_api_strict.Device("device1")
-
-    def on_device(array: Any) -> Any:
-        return array_api_strict.asarray(array, device=device)
-
     params, x, y = problem(4, 3, 2)
-    there = {name: on_device(p) for name, p in params.items()}
-    result = train(
-        there, (on_device(x), on_device(y)), CFG, validation=(on_device(x), on_device(y))
-    )
-    assert result.params["W1"].device == device
+    there = {name: on_other_device(p) for name, p in params.items()}
+    data = on_other_device(x), on_other_device(y)
+    result = train(there, data, CFG, validation=data)
+    assert result.params["W1"].device == OTHER_DEVICE
+
+
+def test_divergence_is_traced_on_the_device_and_in_the_scale_of_the_data() -> None:
+    """The search for the step that diverged reads the data as training does."""
+    params, x, y = problem(6, 3, n=10)
+    there = {name: on_other_device(p) for name, p in params.items()}
+    pixels = (np.abs(x) * 100).astype(np.uint8)
+    cfg = Config(learning_rate=1e308, batch_size=None, epochs=1, l2=1e10)
+    with pytest.raises(DivergenceError, match="in epoch 1, step 1: W1 has"):
+        train(there, (on_other_device(pixels), on_other_device(y)), cfg)
 
 
 def test_a_run_copies_the_parameters_at_once() -> None:

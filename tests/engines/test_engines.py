@@ -6,7 +6,6 @@ import threading
 import tracemalloc
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,7 +43,7 @@ def chosen(patch: pytest.MonkeyPatch, name: str, chunk: int = 1024) -> Any:
         return InplaceEngine
     patch.setattr(workers, "WORK_PER_WORKER", 1)
     patch.setattr(workers, "UNITS_PER_WORKER", 1 / 8)  # so that some workers own nothing
-    if name.endswith("interpreted") or getattr(numba.config, "DISABLE_JIT", False):
+    if name.endswith("interpreted") or not hasattr(workers.train, "py_func"):
         patch.setattr(workers, "SPINS", 1)
         for attribute, function in vars(workers).items():
             if hasattr(function, "py_func"):

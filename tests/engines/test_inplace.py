@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from purenet import Config, init_velocity, predict_proba
+from purenet.engines import inplace
 from purenet.engines.inplace import InplaceEngine
 from purenet.engines.reference import ReferenceEngine
 from tests.support.problems import problem
@@ -65,3 +66,24 @@ def test_rows_of_misaligned_data_are_copied_without_the_rest() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < x.nbytes / 10
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "available", "expected"),
+    [
+        (119, 64, 1),  # 167,560 parameters and 119 examples: just below the work of one thread
+        (239, 64, 2),  # just above that of two
+        (1000, 64, 8),
+        (None, 64, 8),
+        (2000, 64, 8),  # a batch has no more examples than the data
+        (None, 4, 4),
+    ],
+)
+def test_number_of_threads_follows_work_and_processors(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int | None, available: int, expected: int
+) -> None:
+    """There are as many threads as processors, unless the work of a batch is too small."""
+    monkeypatch.setattr(inplace, "processors", lambda: available)
+    params, x, y = problem(784, 200, 50, 10, n=1000, dtype=np.float32)
+    engine = InplaceEngine(params, init_velocity(params), x, y, Config(batch_size=batch_size))
+    assert len(engine.parts) == expected

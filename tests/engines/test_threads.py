@@ -268,8 +268,13 @@ def test_ctrl_c_ends_a_map_after_the_items_in_hand() -> None:
             signal.raise_signal(signal.SIGINT)
         time.sleep(1e-3)
 
-    with pytest.raises(KeyboardInterrupt):
-        map_in_threads(third_interrupts, range(1000))
+    # Ctrl-C is ignored in a process that a shell has started in the background.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            map_in_threads(third_interrupts, range(1000))
+    finally:
+        signal.signal(signal.SIGINT, previous)
     assert len(begun) < 500
 
 
