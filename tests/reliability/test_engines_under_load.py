@@ -44,7 +44,7 @@ def drawn(rng: np.random.Generator) -> Training:
     params, x, y = problem(
         *sizes, n=n, seed=int(rng.integers(2**32)), dtype=rng.choice(["float32", "float64"])
     )
-    kind, scale = rng.choice(["uint8", "int8", ">i2", "uint32", "int64", "float16", "f4", "f8"]), 1
+    kind, scale = rng.choice(["uint8", "int8", ">i2", "uint32", "int64", "float16", "f4", "f8"]), 1.0
     if np.dtype(kind).kind != "f":
         largest = min(np.iinfo(kind).max, 2**40)
         x, scale = x / abs(x).max() * largest, 3 / largest
@@ -84,7 +84,8 @@ def assert_step_is_right(
 ) -> None:
     """Refuse a step that differs from the definition by more than rounding explains."""
     (p, v), cfg, y = before, training.cfg, training.y[rows]
-    x = as_input(p, training.x[rows], cfg.input_scale).astype(p["W1"].dtype)
+    x: Any = as_input(p, training.x[rows], cfg.input_scale)
+    x = x.astype(p["W1"].dtype)
     value, grads = backward(exactly(p), x.astype(np.float64), y, l2=cfg.l2)
     rates = {"learning_rate": cfg.learning_rate, "momentum": cfg.momentum}
     expected = momentum_step(exactly(p), exactly(v), grads, **rates)
