@@ -44,7 +44,10 @@ def drawn(rng: np.random.Generator) -> Training:
     params, x, y = problem(
         *sizes, n=n, seed=int(rng.integers(2**32)), dtype=rng.choice(["float32", "float64"])
     )
-    kind, scale = rng.choice(["uint8", "int8", ">i2", "uint32", "int64", "float16", "f4", "f8"]), 1.0
+    kind, scale = (
+        rng.choice(["uint8", "int8", ">i2", "uint32", "int64", "float16", "f4", "f8"]),
+        1.0,
+    )
     if np.dtype(kind).kind != "f":
         largest = min(np.iinfo(kind).max, 2**40)
         x, scale = x / abs(x).max() * largest, 3 / largest
