@@ -93,13 +93,14 @@ def _set_threads(pool: Any, number: int) -> None:
 
 
 serial_blas = SerialBlas()
-if hasattr(os, "register_at_fork"):  # no fork copies the lock while another thread holds it
-    os.register_at_fork(
-        before=serial_blas.lock.acquire,
-        after_in_parent=serial_blas.lock.release,
-        after_in_child=serial_blas.lock.release,
-    )
-    os.register_at_fork(after_in_child=serial_blas.reset_in_child)
+# No fork copies the lock while another thread holds it. Windows has no forks.
+register_at_fork: Any = getattr(os, "register_at_fork", lambda **_: None)
+register_at_fork(
+    before=serial_blas.lock.acquire,
+    after_in_parent=serial_blas.lock.release,
+    after_in_child=serial_blas.lock.release,
+)
+register_at_fork(after_in_child=serial_blas.reset_in_child)
 
 
 class HeldSignals:

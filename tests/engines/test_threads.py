@@ -258,6 +258,23 @@ def test_a_handler_that_is_set_while_signals_are_held_stays() -> None:
         signal.signal(signal.SIGINT, previous)
 
 
+def test_a_signal_while_they_begin_to_be_held_leaves_the_handlers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If the handler of the caller raises before all are replaced, those replaced come back."""
+    getsignal, before = signal.getsignal, signal.getsignal(signal.SIGINT)
+
+    def interrupting(number: int) -> Any:
+        if number == signal.SIGTERM:
+            raise KeyboardInterrupt
+        return getsignal(number)
+
+    monkeypatch.setattr(signal, "getsignal", interrupting)
+    with pytest.raises(KeyboardInterrupt), HeldSignals():
+        pass
+    assert getsignal(signal.SIGINT) == before
+
+
 def test_ctrl_c_ends_a_map_after_the_items_in_hand() -> None:
     """KeyboardInterrupt comes from `check`, and the items that have not begun are dropped."""
     begun = []
