@@ -383,6 +383,7 @@ def test_training_stays_on_the_device_of_its_arrays() -> None:
     assert result.params["W1"].device == OTHER_DEVICE
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the step overflows
 def test_divergence_is_traced_on_the_device_and_in_the_scale_of_the_data() -> None:
     """The search for the step that diverged reads the data as training does."""
     params, x, y = problem(6, 3, n=10)
