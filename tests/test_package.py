@@ -74,3 +74,8 @@ def test_tools_for_testing_name_their_extra() -> None:
         "ImportError: the tools of purenet.testing need hypothesis: pip install "
         "'purenet[testing]', or pip install '.[testing]' in a clone of purenet"
     )
+
+
+def test_dir_lists_the_public_names() -> None:
+    """`dir` knows the names before any of them is used."""
+    assert set(purenet.__all__) <= set(dir(purenet))
