@@ -454,6 +454,16 @@ def test_a_scale_on_which_training_goes_badly_is_reported_once(
     assert caplog.messages == []
 
 
+def test_inputs_on_a_good_scale_are_not_blamed_for_a_high_first_loss(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Large initial weights give a high first loss; the remedy is to draw smaller ones."""
+    params = {"W1": np.array([[50.0, -50.0]]), "b1": np.zeros(2)}
+    train(params, (np.ones((2, 1)), np.array([0, 1])), replace(CFG, learning_rate=0))
+    (logged,) = caplog.messages
+    assert logged.endswith("x ranges from 1 to 1; smaller initial weights may help")
+
+
 P, X, Y = read_only(problem(4, 3, 2))
 V = init_velocity(P)
 BAD_CALLS: list[tuple[Callable[[], Any], str]] = [
