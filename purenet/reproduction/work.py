@@ -9,11 +9,13 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_args, get_type_hints
 
+import numpy as np
+
 from purenet.config import Config
 from purenet.files import checkpoints, environment, writing
 from purenet.files.datasets import LabelledImages
 from purenet.params import Params
-from purenet.training import State
+from purenet.training import State, engine_class
 
 __all__ = ["Work"]
 
@@ -90,8 +92,10 @@ def _from_json(kind: type[T], values: dict[str, Any]) -> T:
 
 
 def describe_environment() -> dict[str, Any]:
-    """Describe the machine and the libraries as JSON values."""
+    """Describe the machine, the engine and the libraries as JSON values."""
+    engine = engine_class(np.zeros(0, np.float32))  # loads its libraries, for the list of pools
     return {
+        "engine": engine.__name__,
         "versions": environment.versions("numpy", "scipy", "numba"),
         "pools": [p for p in environment.thread_pools() if p["user_api"] == "blas"],
         "system": f"{platform.system()} {platform.machine()}",

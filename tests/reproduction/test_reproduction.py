@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+import subprocess
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -260,7 +261,7 @@ def test_results_hold_every_record(reproduced: tuple[Path, Findings]) -> None:
     written = json.loads((folder / "results.json").read_text())
     assert written["command"].startswith("purenet reproduce --quick")
     environment = written["environment"]
-    assert environment.keys() == {"versions", "pools", "system", "processor", "cores"}
+    assert environment.keys() == {"engine", "versions", "pools", "system", "processor", "cores"}
     assert {"python", "purenet", "numpy"} <= environment["versions"].keys()
     assert written["plan"]["seeds"] == 2
     files = {
@@ -437,6 +438,19 @@ def test_processor_is_pythons_where_proc_has_none(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Path, "exists", lambda _: False)
     monkeypatch.setattr("platform.processor", lambda: "a processor")
     assert work.describe_environment()["processor"] == "a processor"
+
+
+def test_the_environment_is_the_same_before_and_after_training() -> None:
+    """A new process finds the records of one that has trained, which has loaded more libraries."""
+    code = """
+import numpy as np, purenet
+from purenet.reproduction.work import describe_environment
+before, params = describe_environment(), purenet.init([2, 2])
+purenet.train(params, (np.ones((4, 2)), np.zeros(4, int)), purenet.Config(epochs=1))
+print(before == describe_environment())
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "True\n"
 
 
 def replay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
