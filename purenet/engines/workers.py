@@ -429,7 +429,8 @@ class WorkersEngine:
             self.x.dtype in (np.uint8, dtype) and self.x.flags.c_contiguous and self.x.flags.aligned
         )
         listener = event.install_listener("numba:compile", _Announcement(dtype))
-        with listener, np.errstate(all="ignore"):
+        # An exception inside a callback of the compiler would be lost, or crash the process.
+        with HeldSignals(), listener, np.errstate(all="ignore"):
             none = np.arange(0)
             train(self.net, self._rule(1), *self._examples(none), 0, np.zeros(1))
 
