@@ -3,8 +3,12 @@
 The default profile is derandomised: every machine tests the same examples.
 """
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # there is a process for each core
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,9 +20,17 @@ if find_spec("jax"):
 
     # JAX would round float64 to float32 otherwise.
     jax.config.update("jax_enable_x64", val=True)  # type: ignore[no-untyped-call]
+    # The next run reads what this one compiles: hundreds of operations, one for each shape.
+    compiled = Path(__file__).parent.parent / ".pytest_cache" / "jax"
+    jax.config.update("jax_compilation_cache_dir", str(compiled))  # type: ignore[no-untyped-call]
+    for least in (
+        "jax_persistent_cache_min_compile_time_secs",
+        "jax_persistent_cache_min_entry_size_bytes",
+    ):
+        jax.config.update(least, 0)  # type: ignore[no-untyped-call]
 
 common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("default", max_examples=60, derandomize=True, **common)  # type: ignore[arg-type]
+settings.register_profile("default", max_examples=40, derandomize=True, **common)  # type: ignore[arg-type]
 settings.register_profile("thorough", max_examples=5000, **common)  # type: ignore[arg-type]
 settings.load_profile("default")
 
