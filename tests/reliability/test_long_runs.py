@@ -65,7 +65,8 @@ def test_memory_and_descriptors_stay_constant_over_ten_thousand_steps(
     traced, rss, files = (after - before for after, before in zip(last, first, strict=True))
     print(f"8,000 steps: {traced} bytes traced, {rss} bytes resident, {files} descriptors")
     # If each of the 160 records after epoch 20 were kept, they would take 42 MB.
-    # Python's lists of freed objects grow to 33 kB in 100,000 steps, and then stay.
-    assert traced < 50_000
+    # Python's lists of freed objects grow to 33 kB in 100,000 steps, or to 58 kB with the lowest
+    # supported versions, and then stay.
+    assert traced < 80_000
     assert rss < 4_000_000
     assert files == 0
