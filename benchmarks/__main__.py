@@ -71,7 +71,7 @@ def main() -> int:
     for name in [] if args.report else args.sections or SECTIONS:
         section = sections[name]
         print(f"{name}: {section.description}, {section.minutes} min", flush=True)
-        command = [sys.executable, "-m", "pytest", "-q", f"benchmarks/{section.tests}"]
+        command = [sys.executable, "-m", "pytest", "-q", "-n0", f"benchmarks/{section.tests}"]
         command += [f"--benchmark-json={args.output.resolve() / name}.json"]
         command += ["--benchmark-disable-gc"] + ["--quick"] * args.quick
         status = max(status, subprocess.run(command, cwd=HERE.parent, check=False).returncode)
