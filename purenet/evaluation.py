@@ -1,7 +1,7 @@
 """Predictions and figures for data of any size, computed chunk by chunk.
 
 The functions are written against the Python array API standard, as those of `purenet.network` are.
-They need memory for the logits and for the activations of one chunk.
+They need memory for the logits, and for the activations of one chunk in each thread.
 """
 
 from typing import Any, NamedTuple

@@ -39,8 +39,10 @@ __all__ = [
 ]
 
 
-FAR = 4  # times log(classes), the loss of equal probabilities: more is far above it
-SMALL = 0.1  # the largest input: less is small
+# Training warns of a first loss above FAR times log(classes), the loss of equal probabilities, and
+# of integer inputs of which the largest is below SMALL once it is scaled.
+FAR = 4
+SMALL = 0.1
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ class State(NamedTuple):
 class Epoch(NamedTuple):
     """Record an epoch, or the part done so far if ``state.steps`` > 0.
 
-    The arrays belong to the run, which goes on from them: do not write to them.
+    The run reads these arrays again: do not write to them.
 
     Parameters
     ----------
@@ -147,8 +149,8 @@ def epoch_order(seed: int, epoch: int, n: int) -> Any:
     """Return the order in which an epoch visits the examples.
 
     Epoch e takes the e-th stream that is spawned from the seed. Spawned streams do not repeat those
-    of other epochs, of other seeds or of `init`, where ``PCG64([seed, 0])`` would: it is
-    ``PCG64(seed)``.
+    of other epochs, of other seeds or of `init`. ``PCG64([seed, e])`` would not do: for e = 0 it
+    equals ``PCG64(seed)``, the stream of `init`.
 
     Parameters
     ----------
@@ -248,12 +250,12 @@ class _Run:
         self.engine = self._engine(params, started.velocity)
         self.params, velocity = self.engine.snapshot()
         self.state = started._replace(velocity=velocity)
+        if started.epochs == started.steps == 0 < cfg.epochs:
+            self._warn_of_scale()
 
     def records(self, record_every: int | None = None) -> Iterator[Epoch]:
         """Train, and yield what `epochs` yields."""
         rows_at_once = self.n if record_every is None else self.size * record_every
-        if self.state.epochs == self.state.steps == 0 < self.cfg.epochs:
-            self._warn_of_scale()
         for e in range(self.state.epochs, self.cfg.epochs):
             shuffled = self.cfg.shuffle and self.size < self.n
             order = epoch_order(self.cfg.seed, e, self.n) if shuffled else range(self.n)

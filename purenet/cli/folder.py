@@ -83,8 +83,9 @@ class RunFolder:
         if not folder.is_dir():
             raise ValueError(f"{folder} is not a folder")
         self._lock_file = _acquire_lock(folder)
-        for leftover in folder.glob(f"{writing.PART}*"):  # a process was killed while it wrote
-            leftover.unlink()
+        for name in (MODEL, CONFIG, HISTORY, CURVES):
+            for leftover in folder.glob(f"{writing.PART}*-{name}"):  # of a process that was killed
+                leftover.unlink()
 
     def start(self, *, overwrite: bool) -> None:
         """Refuse a folder with an earlier run, unless this run's first save may replace it."""

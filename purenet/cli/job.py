@@ -145,14 +145,14 @@ def _merge_settings(
 
 def _saved_settings(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
     """Return the settings in config.json, refusing those that no run has written."""
-    types = {"data": str, "layers": list, "dtype": str}
-    for name in DEFAULTS:
-        if name not in content or not isinstance(content[name], types.get(name, object)):
+    types = {"data": str, "layers": list, "from": str}
+    saved = {"from": ""} | content
+    for name in (*DEFAULTS, "from"):
+        valid = name in saved and isinstance(saved[name], types.get(name, object))
+        if not valid or (name == "dtype" and saved[name] not in DTYPES):
             raise ValueError(
                 f"{folder}/config.json does not belong to a run: it has no valid {name!r}"
             )
-    if content["dtype"] not in DTYPES:
-        raise ValueError(f"{folder}/config.json does not belong to a run: it has no valid 'dtype'")
     return {name: content[name] for name in (*DEFAULTS, "from") if name in content}
 
 
@@ -205,7 +205,9 @@ def run_job(job: Job, run: RunFolder, every: int, unit: str) -> Iterator[dict[st
     # A record costs a copy of the parameters. 10¹⁰ operations between two records keep that cheap.
     size = job.cfg.batch_size or len(job.data[0])
     operations = 6 * size * sum(p.size for p in job.params.values())
-    steps = max(1, min(PACE, 10**10 // operations, every if unit == "steps" else PACE))
+    steps = max(1, min(PACE, 10**10 // operations))
+    if unit == "steps":  # a checkpoint is saved at a record
+        steps = every // math.ceil(every / steps)
     records = purenet.epochs(job.params, job.data, job.cfg, state=job.state, record_every=steps)
     _evaluate_test_data(job, job.params)  # refuse bad test data now, not after an epoch
     run.settings = job.settings

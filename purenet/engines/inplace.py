@@ -150,7 +150,7 @@ class InplaceEngine:
         return 0.5 * self.cfg.l2 * squares
 
     def _gradient(self, batch: Any, start: int, part: Part) -> float:
-        """Add the gradient of the data term on one chunk of a part, the chunk that begins at start.
+        """Add the gradient of the data term on the chunk of a part that begins at `start`.
 
         Return the sum of the cross-entropies of the chunk. The first chunk of a batch overwrites
         the gradient of the batch before.

@@ -69,7 +69,8 @@ class SerialBlas:
         """Return the number of threads that BLAS has, or had before the limit."""
         with self.lock:
             numbers = self.before if self.inside else [pool.num_threads for pool in self.pools]
-            return max(numbers, default=1)
+            # threadpoolctl does not know every BLAS: Apple's is one that it does not.
+            return max(numbers, default=os.cpu_count() or 1)
 
     def limit(self) -> None:
         """Limit BLAS to one thread in this thread; some libraries keep a limit for each thread."""
@@ -78,7 +79,8 @@ class SerialBlas:
                 _set_threads(pool, 1)
 
     def reset_in_child(self) -> None:
-        """Restore the numbers of threads in the child of a fork, where no thread is inside."""
+        """Free the lock and restore the numbers in the child of a fork: no thread is inside."""
+        self.lock.release()
         if self.inside:
             self.inside = 1
             self.__exit__()
@@ -98,13 +100,12 @@ register_at_fork: Any = getattr(os, "register_at_fork", lambda **_: None)
 register_at_fork(
     before=serial_blas.lock.acquire,
     after_in_parent=serial_blas.lock.release,
-    after_in_child=serial_blas.lock.release,
+    after_in_child=serial_blas.reset_in_child,
 )
-register_at_fork(after_in_child=serial_blas.reset_in_child)
 
 
 class HeldSignals:
-    """Hold Ctrl-C and SIGTERM back in this context, until the next `check` or the end.
+    """Hold Ctrl-C and SIGTERM back in this context, until the next `check`, the end, or a second.
 
     Python calls a signal handler between any two instructions of the main thread. If the handler
     raises where a lock of a thread pool is taken, the lock stays taken and the pool never ends.
@@ -130,10 +131,11 @@ class HeldSignals:
 
     def __exit__(self, *_: object) -> None:
         """Restore the handlers, unless others were set in the meantime, and call those due."""
-        for number, handler in self.handlers.items():
-            if signal.getsignal(number) == self._record:
-                signal.signal(number, handler)
-        self.check()
+        try:
+            self._restore()
+        finally:
+            self._restore()  # a handler that was restored may have raised before the next one was
+            self.check()
 
     def check(self) -> None:
         """Call the caller's handler if a signal has come. It may raise KeyboardInterrupt."""
@@ -141,8 +143,18 @@ class HeldSignals:
             number, frame = self.received.pop(0)
             self.handlers[number](number, frame)
 
+    def _restore(self) -> None:
+        for number, handler in self.handlers.items():
+            if signal.getsignal(number) == self._record:
+                signal.signal(number, handler)
+
     def _record(self, number: int, frame: Any) -> None:
-        self.received.append((number, frame))
+        """Keep the first signal, and let a second one through after it: somebody insists."""
+        if not self.received:
+            self.received.append((number, frame))
+            return
+        self.check()
+        signal.raise_signal(number)
 
 
 def processors() -> int:
@@ -162,7 +174,7 @@ def processors() -> int:
 def map_in_threads(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     """Return the results of a function of each item, in the order of the items.
 
-    A single item is left to this thread, with the threads that BLAS has.
+    A single item is computed in this thread, and BLAS keeps its own threads.
     """
     if len(items) < 2:
         return [function(item) for item in items]

@@ -41,7 +41,7 @@ __all__ = ["WorkersEngine"]
 
 SECONDS = 0.1  # aimed at for a slice of a run; Python handles Ctrl-C between slices
 TRIAL_EVERY = 1.0  # seconds between two trials of another number of threads
-GROWTH = 8  # how much longer than the slices before it a slice may be, and than a trial
+GROWTH = 8  # a slice is at most so many times as long as the longest before it, and as a trial
 EXAMPLES = 2**17  # of the largest slice
 WORK_PER_WORKER = (
     300_000  # least parameters · (examples + 16) of a batch; 16 stands for its fixed cost
@@ -57,8 +57,8 @@ serial_blas.find_libraries()
 class Net(NamedTuple):
     """A network, and the memory that its workers share."""
 
-    first_worker: int  # the thread that has this tuple runs the workers from this one ...
-    stop_worker: int  # ... up to the one before this
+    first_worker: int  # the first worker that the thread with this tuple runs
+    stop_worker: int  # one past the last
     threads: int
     widths: NDArray[Any]  # w_0, ..., w_L
     W_offset: NDArray[Any]  # at k, where W_k starts in `params` and `velocity`
@@ -103,7 +103,7 @@ def inlined(function: Any) -> Any:
 
 
 def cached(function: Any) -> Any:
-    """Compile a function, and cache the result on disk if a folder for it can be written."""
+    """Compile a function, and cache the result on disk if there is a folder for it."""
     try:
         return njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # no such folder, neither beside this file nor in the user's home
@@ -260,7 +260,8 @@ def forward(net: Net, rule: Rule, x: NDArray[Any], rows: NDArray[Any]) -> None:
 def output(net: Net, y: NDArray[Any], factor: Any) -> None:
     """Write δ_L of this thread's blocks of examples, and sum cross-entropies and squared weights.
 
-    The sums are written after the waits of `forward`, when all threads have read those of before.
+    The sums are written after the waits of `forward`: by then all threads have read the sums of
+    the previous chunk.
     """
     workers, depth, n = len(net.inputs), len(net.widths) - 1, len(y)
     width, products = net.widths[depth], net.products[depth % 2]

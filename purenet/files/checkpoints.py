@@ -13,7 +13,6 @@ import platform
 import re
 from dataclasses import asdict
 from hashlib import blake2b
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ import safetensors
 from numpy.typing import NDArray
 from safetensors.numpy import save as to_bytes
 
+from purenet import __version__
 from purenet.config import Config
 from purenet.files import reading
 from purenet.files.writing import write
@@ -118,7 +118,7 @@ def save(
         raise ValueError(f"fingerprint must be a text, got {fingerprint!r}")
     metadata["fingerprint"] = fingerprint
     metadata["versions"] = {
-        "purenet": version("purenet"),
+        "purenet": __version__,
         "numpy": np.__version__,
         "safetensors": safetensors.__version__,
         "python": platform.python_version(),

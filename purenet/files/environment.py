@@ -6,6 +6,8 @@ from typing import Any
 
 from threadpoolctl import threadpool_info
 
+from purenet import __version__
+
 __all__ = ["thread_pools", "versions"]
 
 
@@ -27,8 +29,8 @@ def versions(*libraries: str) -> dict[str, str]:
     >>> list(versions("numpy", "no-such-library"))
     ['python', 'purenet', 'numpy']
     """
-    found = {"python": platform.python_version()}
-    for name in ("purenet", *libraries):
+    found = {"python": platform.python_version(), "purenet": __version__}
+    for name in libraries:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -43,7 +45,7 @@ def thread_pools() -> list[dict[str, Any]]:
     -------
     list of dict
         For each pool, threadpoolctl's ``user_api``, ``internal_api``, ``version``,
-        ``architecture`` and ``num_threads``. What a pool does not tell is None.
+        ``architecture`` and ``num_threads``. A value that a pool lacks is None.
 
     Examples
     --------

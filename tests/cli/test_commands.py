@@ -549,6 +549,7 @@ def test_resuming_refuses_what_would_be_another_run(call: Cli, options: str, mes
         ("layers", "16-3", "whole/config.json does not belong to a run: it has no valid 'layers'"),
         ("data", 5, "has no valid 'data'"),
         ("dtype", "int8", "has no valid 'dtype'"),
+        ("from", [1], "has no valid 'from'"),
         ("l2", None, "has no valid 'l2'"),
         ("epochs", "x", "epochs must be an integer >= 0, got 'x'"),
     ],
@@ -837,16 +838,16 @@ def test_a_second_ctrl_c_ends_the_process_at_once() -> None:
         """
 import time
 from purenet.engines.inplace import InplaceEngine
-run = InplaceEngine.run
-def stuck(self, rows):
+gradient = InplaceEngine._gradient
+def stuck(self, *args):
     if self.calls == 3:
         print("stuck", flush=True)
         while True:
             time.sleep(1)
     self.calls += 1
-    return run(self, rows)
+    return gradient(self, *args)
 InplaceEngine.calls = 0
-InplaceEngine.run = stuck
+InplaceEngine._gradient = stuck
 import runpy""",
     )
     with start("--data", "digits.npz", "--json", code=code) as process:

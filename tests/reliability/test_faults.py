@@ -148,6 +148,7 @@ def test_a_run_ends_in_the_same_bits_whichever_call_fails(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     Path("data.npz").write_bytes(npz(**PARTS))
     train = ["train", "--data", "data.npz", "--layers", "6-4-2", "--batch-size", "1", "--quiet"]
+    train += ["--input-scale", "1/11"]
     train += ["--epochs", "2", "--checkpoint-every", "1steps"]
     assert commands.main([*train, "--output", "first"]) == 0  # loads files that only it loads
     clean = Faults(None, error)
