@@ -12,8 +12,8 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Return a public name, importing them all when the first one is used.
 
-    NumPy takes a while to import, and the command line, which is a part of this package, must handle
-    Ctrl-C before that.
+    The command line, which is a part of this package, must handle Ctrl-C before NumPy is imported,
+    which takes a while.
     """
     public = import_module("purenet.public")
     if name != "__all__" and name not in public.__all__:

@@ -1,4 +1,4 @@
-"""The command line: ``purenet train``, ``predict``, ``evaluate`` and ``reproduce``."""
+"""The command line: ``purenet train``, ``predict``, ``evaluate``, ``reproduce`` and ``check``."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 import purenet
 from purenet import Config
-from purenet.cli import reproduce
+from purenet.cli import check, reproduce
 from purenet.cli.folder import RunFolder
 from purenet.cli.job import DTYPES, PRESETS, prepare_job, run_job
 from purenet.cli.signals import Signals
@@ -47,8 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0 for success, 1 if training diverged, 2 for bad input, 130 after Ctrl-C, 141
-        if the reader of stdout has gone, 143 after SIGTERM.
+        Exit status: 0 for success, 1 if training diverged or a law failed, 2 for bad input, 130
+        after Ctrl-C, 141 if the reader of stdout has gone, 143 after SIGTERM.
     """
     # Without a console, or after `>&-`, these streams are None.
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
@@ -223,7 +223,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="purenet", description="Train and use a multilayer perceptron.")
     parser.add_argument("--version", action="version", version=f"purenet {purenet.__version__}")
     commands = parser.add_subparsers(
-        required=True, metavar="train | predict | evaluate | reproduce"
+        required=True, metavar="train | predict | evaluate | reproduce | check"
     )
 
     train = _add_command(
@@ -286,7 +286,9 @@ def _parser() -> argparse.ArgumentParser:
         help="interval between checkpoints: epochs as 2, seconds as 30s or steps as 500steps [1]",
     )
     printing = train.add_mutually_exclusive_group()
-    printing.add_argument("--quiet", action="store_true", help="print nothing")
+    printing.add_argument(
+        "--quiet", action="store_true", help="print nothing but warnings and errors"
+    )
     printing.add_argument(
         "--json", action="store_true", help="print one JSON object per epoch instead of the table"
     )
@@ -321,6 +323,11 @@ def _parser() -> argparse.ArgumentParser:
         "run the report's experiments and write a page about them",
     )
     reproduce.add_options(report)
+
+    survey = _add_command(
+        commands, "check", check.check, "try the laws of purenet.testing on an implementation"
+    )
+    check.add_options(survey)
     return parser
 
 

@@ -54,4 +54,5 @@ def thread_pools() -> list[dict[str, Any]]:
     True
     """
     keys = ("user_api", "internal_api", "version", "architecture", "num_threads")
-    return [{key: pool.get(key) for key in keys} for pool in threadpool_info()]
+    pools = [{key: pool.get(key) for key in keys} for pool in threadpool_info()]
+    return sorted(pools, key=str)  # not in the order in which they were loaded

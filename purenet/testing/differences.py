@@ -13,11 +13,11 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from purenet.params import Params
+from purenet.testing.trees import Tree, to_numpy
 
 __all__ = ["Differences", "FlatFunction", "Line", "Verdict"]
 
-Verdict: TypeAlias = Literal["agrees", "disagrees", "inconclusive"]
+Verdict: TypeAlias = Literal["agrees", "disagrees", "inconclusive", "insensitive"]
 Finding: TypeAlias = tuple[Verdict, float, float]  # verdict, numerical derivative, tolerance
 Vector: TypeAlias = NDArray[np.float64]
 
@@ -77,6 +77,19 @@ NOISE_SCALES = (2.0**-22, 2.0**-19, 2.0**-16, 2.0**-13)
 # η allows for so many standard deviations of the noise.
 NOISE_BOUND = 4
 
+# A function that adds up numbers of two precisions is smooth at the one scale and a staircase at
+# the other. So many bisections, in so many disjoint intervals of this length, lead to a step of the
+# staircase: where the difference of the ends has not halved over the last ten, it is a step.
+STAIRS = 5
+STAIR_LENGTH = 0.04
+BISECTIONS = 36
+
+# A float64 number is scaled where its exponent exceeds this, so that no square overflows.
+LARGE_EXPONENT = 300
+
+# f is called so often at θ, to see whether it is deterministic.
+REPEATS = 8
+
 # f is also evaluated at so many points that are about max(1, |θ|) away. If f is flat, its values
 # nearby do not show the size of the terms that it has rounded.
 FAR_POINTS = 8
@@ -90,8 +103,8 @@ class FlatFunction:
     Parameters
     ----------
     f : callable
-        A function to a scalar from a dictionary of arrays.
-    params : dict of numpy.ndarray
+        A function of a tree of arrays to a scalar.
+    params : Tree
         θ, as f takes it.
     rng : numpy.random.Generator
         Draws the points at which the noise of f is measured.
@@ -99,17 +112,19 @@ class FlatFunction:
 
     def __init__(
         self,
-        f: Callable[[Params], Any],
-        params: dict[str, NDArray[Any]],
+        f: Callable[[Any], Any],
+        params: Tree,
         rng: np.random.Generator,
     ) -> None:
-        self.f = f
-        ends = np.cumsum([p.size for p in params.values()]).tolist()
-        parts = [slice(end - p.size, end) for p, end in zip(params.values(), ends, strict=True)]
-        self.parts = [(name, parts[k], p.shape) for k, (name, p) in enumerate(params.items())]
-        self.theta = np.concatenate([p.ravel() for p in params.values()], dtype=np.float64)
+        self.f, self.params = f, params
+        arrays = list(params.arrays.values())
+        ends = np.cumsum([p.size for p in arrays]).tolist()
+        parts = [slice(end - p.size, end) for p, end in zip(arrays, ends, strict=True)]
+        self.parts = [(part, p.shape) for part, p in zip(parts, arrays, strict=True)]
+        self.theta = np.concatenate([p.ravel() for p in arrays], dtype=np.float64)
         self.unit = np.maximum(1, np.abs(self.theta))
-        own, double = [p.dtype for p in params.values()], [np.dtype(np.float64)] * len(params)
+        self.exponent = 0
+        own, double = [p.dtype for p in arrays], [np.dtype(np.float64)] * len(arrays)
         self.dtypes, value = own, self.evaluate(self.theta.copy(), own)
         try:
             raised = self.evaluate(self.theta.copy(), double)
@@ -122,20 +137,34 @@ class FlatFunction:
         self.value = float(value)
         if not math.isfinite(self.value):
             raise ValueError(f"f(params) must be finite, got {self.value}")
-        again = self(self.theta.copy())
-        # Threads may sum in another order at each call, so two values may differ by rounding.
-        if not abs(again - self.value) <= math.sqrt(self.eps) * abs(self.value):
-            raise ValueError(f"f must be deterministic, got {self.value}, then {again}")
+        near = [self.theta + sign * NOISE_SHIFT * self.unit for sign in (-1, 1)]
+        sizes = [abs(v) for v in (self.value, *map(self, near)) if math.isfinite(v)]
+        exponent = math.frexp(max(sizes))[1]
+        if abs(exponent) > LARGE_EXPONENT:
+            self.exponent = exponent
+            self.value = self.scaled(self.value)
+        self.check_repeats()
         self._measure_noise(own, rng)
+
+    def check_repeats(self) -> None:
+        """Refuse a function that gives other values at θ than it gave at first."""
+        for _ in range(REPEATS):
+            again = self(self.theta.copy())
+            # Threads may sum in another order at each call, so two values may differ by rounding.
+            if not abs(again - self.value) <= math.sqrt(self.eps) * abs(self.value):
+                raise ValueError(
+                    f"f must be deterministic, got {math.ldexp(self.value, self.exponent)}, "
+                    f"then {math.ldexp(again, self.exponent)}"
+                )
 
     def evaluate(self, point: NDArray[Any], dtypes: Sequence[Any]) -> Any:
         """Call f on a point, which it may keep, in these dtypes; return a NumPy scalar."""
-        arrays = {
-            name: point[part].astype(dtype, copy=False).reshape(shape)
-            for (name, part, shape), dtype in zip(self.parts, dtypes, strict=True)
-        }
+        arrays = [
+            point[part].astype(dtype, copy=False).reshape(shape)
+            for (part, shape), dtype in zip(self.parts, dtypes, strict=True)
+        ]
         with np.errstate(all="ignore"):
-            value = np.asarray(self.f(arrays))
+            value = to_numpy(self.f(self.params.build(arrays)))
         kinds, wanted = ("c", "complex") if point.dtype.kind == "c" else ("fiu", "real")
         if value.shape != () or value.dtype.kind not in kinds:
             raise ValueError(
@@ -146,13 +175,18 @@ class FlatFunction:
 
     def __call__(self, point: Vector) -> float:
         """Return the value of f at a point, which f may keep."""
-        return float(self.evaluate(point, self.dtypes))
+        return self.scaled(self.evaluate(point, self.dtypes))
+
+    def scaled(self, value: Any) -> float:
+        """Return a value of f in units of 2**exponent, exactly."""
+        with np.errstate(all="ignore"):
+            return float(np.ldexp(np.float64(value), -self.exponent))
 
     def _measure_noise(self, own: Sequence[np.dtype[Any]], rng: np.random.Generator) -> None:
         """Measure the rounding errors of f, as it is evaluated here and in its own dtypes.
 
         Sets `noise`, a standard deviation; `relative` and `own_relative`, relative errors; and
-        `far`, the largest value of f at a distance.
+        `far` and `variation`, the largest value of f at a distance and its largest change.
         """
 
         def shift(scale: float) -> Vector:
@@ -167,15 +201,39 @@ class FlatFunction:
             if np.all(np.isfinite(values)):
                 residuals = off_polynomial(NOISE_NODES, values - values[0])
                 noise.append(np.sqrt(np.sum(residuals**2) / (values.size - DEGREE - 1)))
-                differences.append(float(self.evaluate(place.copy(), own)) - self(place))
+                differences.append(self.scaled(self.evaluate(place.copy(), own)) - self(place))
                 sizes.append(np.max(np.abs(values)))
         self.noise = float(np.median(noise)) if noise else 0.0
+        # A number that is rounded to a multiple of Q is off by Q/√12 on average.
+        self.noise = max(self.noise, self._stair(rng) / math.sqrt(12))
+        differences = [d for d in differences if math.isfinite(d)]
         own_noise = float(np.sqrt(np.mean(np.square(differences)))) if differences else 0.0
         size = max(sizes) or 1.0
         self.relative = max(self.eps, self.noise / size)
         self.own_relative = max(self.relative, own_noise / size)
-        far = (abs(self(self.theta + shift(1.0))) for _ in range(FAR_POINTS))
-        self.far = max((value for value in far if math.isfinite(value)), default=0.0)
+        far = [self(self.theta + shift(1.0)) for _ in range(FAR_POINTS)]
+        far = [value for value in far if math.isfinite(value)]
+        self.far = max(map(abs, far), default=0.0)
+        self.variation = max((abs(value - self.value) for value in far), default=0.0)
+
+    def _stair(self, rng: np.random.Generator) -> float:
+        """Return the height of the steps of f, or 0 if most of some intervals hold none."""
+        v, heights = self.unit * rng.uniform(-1, 1, self.unit.size), []
+        for k in range(STAIRS):
+            left, right = (STAIR_LENGTH * (k + end - STAIRS / 2) for end in (0, 1))
+            f_left, f_right = (self(self.theta + t * v) for t in (left, right))
+            trail = []
+            for _ in range(BISECTIONS):  # into the half that changes more
+                middle = (left + right) / 2
+                f_middle = self(self.theta + middle * v)
+                if abs(f_middle - f_left) > abs(f_right - f_middle):
+                    right, f_right = middle, f_middle
+                else:
+                    left, f_left = middle, f_middle
+                trail.append(abs(f_right - f_left))
+            heights.append(trail[-1] if trail[-1] >= trail[-11] / 2 else 0.0)
+        height = float(np.median(heights))
+        return height if math.isfinite(height) else 0.0
 
     def _values_near(self, place: Vector, v: Vector) -> Vector:
         """Return values of f on the shortest line through a place on which most values differ."""
@@ -218,7 +276,7 @@ class FlatFunction:
         """Return Im φ(ih) / h from a base."""
         point = base.astype(np.complex128)
         point[line.where] += 1j * h * line.v
-        return float(self.evaluate(point, [np.complex128] * len(self.parts)).imag) / h
+        return self.scaled(self.evaluate(point, [np.complex128] * len(self.parts)).imag) / h
 
 
 # Each step is the one before divided by this. On a smooth φ the division makes the truncation 16
@@ -254,6 +312,15 @@ CLAIM_ROUNDINGS = 64
 # the grant is about 7 standard deviations.
 MOVES = 8
 MOVED_SLOPES = 4
+
+# Before a claim is called wrong, slopes are compared on both sides of θ in so many directions.
+ACROSS = 4
+
+# An agreement says something if the tolerance is at most this share of the derivative; or, where
+# the claim is 0, at most this share of the change of f at the distance of a parameter's own size.
+# The value of f stands for its change if it is constant there.
+SENSITIVE = 1 / 2
+SENSITIVE_AT_ZERO = 1e-3
 
 # The complex step: its square underflows to 0, and with it the truncation.
 IMAGINARY = 1e-200
@@ -297,10 +364,13 @@ class Differences:
     ) -> None:
         self.f, self.grads = f, grads
         self.flat = np.concatenate([g.ravel() for g in grads], dtype=np.float64)
-        largest = [np.max(np.abs(g), initial=0, where=np.isfinite(g)) for g in grads]
-        self.largest = np.repeat(np.array(largest, np.float64), [g.size for g in grads])
+        largest = np.array([np.max(np.abs(g), initial=0, where=np.isfinite(g)) for g in grads])
+        with np.errstate(all="ignore"):
+            self.flat = np.ldexp(self.flat, -f.exponent)
+            largest = np.ldexp(largest.astype(np.float64), -f.exponent)
+        self.largest = np.repeat(largest, [g.size for g in grads])
         self.eps = max(float(np.finfo(g.dtype).eps) for g in grads)
-        self.tiny = max(float(np.finfo(g.dtype).tiny) for g in grads)
+        self.tiny = f.scaled(max(float(np.finfo(g.dtype).tiny) for g in grads))
         # If f is near 0 only by chance, its relative noise is no guide to a step: hence the bound.
         self.h = float(np.cbrt(max(f.eps, min(f.relative, float(np.finfo(np.float32).eps)))))
         # The steps are 4h, h, h/4, ..., as long as rounding leaves a step anything to tell.
@@ -310,6 +380,7 @@ class Differences:
         self.moved = [
             f.theta * (1 + self.eps * rng.standard_normal(f.theta.size)) for _ in range(MOVES)
         ]
+        self.across = [rng.uniform(-1, 1, f.theta.size) * f.unit for _ in range(ACROSS)]
 
     def sample(self, coordinates: int, rng: np.random.Generator) -> list[int]:
         """Choose coordinates of each array, and some that are not finite."""
@@ -345,6 +416,8 @@ class Differences:
             if abs(claimed - C) <= tolerance:
                 return "agrees", C, tolerance
             if self._is_smooth(line, RATIO * estimate.h):
+                if self._kinks_meet(line, estimate, abs(claimed - C)):
+                    return "inconclusive", C, tolerance
                 if self.eps <= self.f.relative:
                     return "disagrees", C, tolerance
                 slope = partial(self.f.slope, line, estimate.t)
@@ -386,6 +459,51 @@ class Differences:
             return False
         residuals = off_polynomial(t, values - self.f.value)
         return bool(np.max(np.abs(residuals)) <= SMOOTH_RESIDUAL * self.f.error(*values))
+
+    def _kinks_meet(self, line: Line, estimate: Estimate, gap: float) -> bool:
+        """Tell whether the slope along a line jumps at θ by enough to explain a gap.
+
+        Kinks that meet at θ may cancel along one coordinate. They do not where the other
+        parameters are moved to one side and to the other. There the difference of the slopes goes
+        to 0 with the move if f is smooth, and to the jump if it is not.
+        """
+        f, t = self.f, estimate.t
+        for u in self.across:
+            differences = []
+            for size in (8 * estimate.h, 8 * estimate.h / RATIO):
+                shift = size * u
+                shift[line.where] = 0
+                one, other = (f.slope(line, t, f.theta + sign * shift) for sign in (1, -1))
+                differences.append(one - other)
+            jump = abs(differences[1] - differences[0] / RATIO) / (1 - 1 / RATIO)
+            if jump > max(gap / 2, 4 * f.error() / abs(t)):
+                return True
+        return False
+
+    def judged(self, line: Line, claimed: float, finding: Finding) -> Finding:
+        """Turn an agreement that any claim of about this size would reach into "insensitive"."""
+        verdict, numeric, tolerance = finding
+        if verdict != "agrees":
+            return finding
+        size = max(abs(claimed), abs(numeric))
+        needed = SENSITIVE * size
+        if claimed == 0:
+            change = self.f.variation or abs(self.f.value) or math.inf  # f may be constant, or 0
+            needed = max(
+                needed, SENSITIVE_AT_ZERO * change / float(np.max(self.f.unit[line.where]))
+            )
+        return finding if tolerance <= needed else ("insensitive", numeric, tolerance)
+
+    def check_analytic(self, rng: np.random.Generator) -> None:
+        """Refuse a function whose complex step contradicts a central difference."""
+        line = Line(slice(0, self.f.theta.size), rng.choice([-1.0, 1.0], self.f.theta.size))
+        slope = self.f.complex_slope(line, IMAGINARY, self.f.theta)
+        verdict, numeric, _ = self.central(line, slope)
+        if verdict == "disagrees":
+            raise ValueError(
+                f"f must be analytic for the complex step, which gives a derivative of {slope:.9g} "
+                f'where differences give {numeric:.9g}: take method="central"'
+            )
 
     def complex_step(self, line: Line, claimed: float) -> Finding:
         """Judge a claim by the complex step."""

@@ -29,7 +29,11 @@ at most log(1 + Σ_{i≠j} p_i (exp(d_i + d_j) - 1)), and at most max_{i≠j} (d
 exponentials of C classes (4 eps relative, and so 4 eps in the logarithm), of their sum (γ_C), of
 its logarithm (4 eps log C) and of the last difference (u |log p_j|). Finally,
 |p̃_j - p_j| ≤ p_j (exp(err + 4 eps) - 1) + tiny.
-The bound assumes that the maximum is subtracted first. The expression z_j - log Σ_i exp(z_i),
+A kernel may also compute p_y - 1 as minus the sum of the other p̃_j, and it may add l2 W as one
+more term of the sum in the gradient, anywhere in its order. Where 1 - β is computed from a β that
+is rounded, it is off by u β. These are all allowed. The bound assumes that the cross-entropies are
+summed apart from the squares of the weights, since γ over all weights would allow nearly any loss.
+It also assumes that the maximum is subtracted first. The expression z_j - log Σ_i exp(z_i),
 computed as written, is off by u max |z| even where one class is certain.
 
 The bounds are evaluated in float64. The rounding of this evaluation, and the terms of order eps²
@@ -98,11 +102,12 @@ class Arithmetic:
         size = np.abs(value)
         return Within(value, np.where(size < self.tiny, size, rounding * size))
 
-    def product(self, a: Within, b: Within) -> Within:
-        """Multiply two matrices."""
+    def product(self, a: Within, b: Within, more: int = 0) -> Within:
+        """Multiply two matrices; so many more terms may stand in the same sums."""
         terms = (a.size > 0).astype(float) @ (b.size > 0).astype(float)
         error = a.error @ b.size + a.size @ b.error + 3 * self.tiny * terms
-        return Within(a.value @ b.value, error + self.gamma(len(b.value)) * (a.size @ b.size))
+        gamma = self.gamma(len(b.value) + more)
+        return Within(a.value @ b.value, error + gamma * (a.size @ b.size))
 
     def plus(self, a: Within, b: Within) -> Within:
         """Add two arrays. Their own errors already allow for the underflow of the sum."""
@@ -223,15 +228,20 @@ def backward_bound(
 
     picked = rearrange(lambda array: array[np.arange(n), y][:, None], log_p)
     terms = [working.times(1 / n, working.product(exactly(-ones.value), picked))]
-    delta = working.times(1 / n, working.plus(working.exp(log_p), exactly(-one_hot)))
+    p = working.exp(log_p)
+    minus = working.plus(p, exactly(-one_hot))
+    others = ((p.error + working.gamma(classes) * p.size) * (1 - one_hot)).sum(axis=1)[:, None]
+    minus = Within(minus.value, np.maximum(minus.error, one_hot * others))
+    delta = working.times(1 / n, minus)
     bounds = dict(params)
     for k in range(len(inputs), 0, -1):
         W = working.given(params[f"W{k}"])
         row = rearrange(lambda array: array.reshape(1, -1), W)
         squares = working.product(row, rearrange(np.transpose, row))
         terms.append(working.times(0.5 * l2, squares))
-        of_loss = working.product(rearrange(np.transpose, inputs[k - 1]), delta)
-        bounds[f"W{k}"] = working.plus(of_loss, working.times(l2, W)).error
+        of_loss = working.product(rearrange(np.transpose, inputs[k - 1]), delta, more=1)
+        decay = working.times(l2, W)
+        bounds[f"W{k}"] = working.plus(of_loss, decay).error + working.gamma(n) * decay.size
         bounds[f"b{k}"] = working.product(ones, delta).error[0]
         if k > 1:
             v = working.product(delta, rearrange(np.transpose, W))
@@ -272,7 +282,10 @@ def step_bound(
     for name, p in params.items():
         working = Arithmetic(p.dtype)
         kept = working.times(momentum, working.given(velocity[name]))
-        v = working.plus(kept, working.times(1 - momentum, working.given(grads[name])))
+        g = working.given(grads[name])
+        new = working.times(1 - momentum, g)
+        of_beta = working.u * momentum * g.size  # 1 - β of a β that is rounded
+        v = working.plus(kept, Within(new.value, new.error + of_beta))
         move = working.times(learning_rate, v)
         p_new = working.plus(working.given(p), Within(-move.value, move.error))
         bounds[0][name], bounds[1][name] = p_new.error, v.error

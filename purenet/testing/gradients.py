@@ -74,15 +74,16 @@ References
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from purenet.params import Params, check_integer
+from purenet.params import check_integer
 from purenet.testing.differences import Differences, FlatFunction, Line, Verdict
+from purenet.testing.trees import Tree, autodiff
 
 __all__ = ["EXHAUSTIVE", "Check", "GradientReport", "Method", "Verdict", "check_gradients"]
 
@@ -102,8 +103,9 @@ class Check:
         The name of the array, or ``"direction 0"`` and so on.
     index : tuple of int, optional
         The index of the coordinate in its array; None for a direction.
-    verdict : {"agrees", "disagrees", "inconclusive"}
-        The answer.
+    verdict : {"agrees", "disagrees", "inconclusive", "insensitive"}
+        The answer. "insensitive" means that the tolerance is not small beside the derivative, so
+        that a wrong claim would have agreed too.
     claimed, numeric : float
         The derivative by the gradient, and by differences of the function.
     tolerance : float
@@ -155,12 +157,21 @@ class GradientReport:
     @property
     def conclusive(self) -> int:
         """Count the coordinates that agree or disagree."""
-        return sum(c.index is not None and c.verdict != "inconclusive" for c in self.checks)
+        decided = ("agrees", "disagrees")
+        return sum(c.index is not None and c.verdict in decided for c in self.checks)
 
     @property
     def ok(self) -> bool:
         """Tell whether nothing disagrees and at least one coordinate was conclusive."""
         return self.conclusive > 0 and self.count("disagrees") == 0
+
+    def by_array(self) -> dict[str, dict[Verdict, int]]:
+        """Count the verdicts of the coordinates of each array."""
+        found: dict[str, Counter[Verdict]] = {}
+        for c in self.checks:
+            if c.index is not None:
+                found.setdefault(c.name, Counter())[c.verdict] += 1
+        return {name: dict(counts) for name, counts in found.items()}
 
     def raise_if_wrong(self) -> None:
         """Raise AssertionError, with the report as its message, unless `ok`."""
@@ -176,6 +187,11 @@ class GradientReport:
         lines = [f"gradient {'ok' if self.ok else 'WRONG'}: {counts} ({looked}, {self.method})"]
         if self.conclusive == 0:
             lines.append("no coordinate was conclusive: nothing has been checked")
+        for name, verdicts in self.by_array().items():
+            total = sum(verdicts.values())
+            wrong, right = verdicts.get("disagrees", 0), verdicts.get("agrees", 0)
+            found = f"{wrong} of {total} wrong" if wrong else f"{right} of {total} agree"
+            lines.append(f"{name}: {found}")
         lines.append(f"{'':20}{'claimed':>24}{'numeric':>24}{'error':>11}{'tolerance':>11}")
         for c in sorted(self.checks, key=_badness, reverse=True)[:10]:
             numbers = f"{c.claimed:24.16g}{c.numeric:24.16g}{c.error:11.2g}{c.tolerance:11.2g}"
@@ -185,15 +201,15 @@ class GradientReport:
 
 def _badness(check: Check) -> tuple[int, float]:
     """Return a key that sorts checks from good to bad."""
-    rank = ("agrees", "inconclusive", "disagrees").index(check.verdict)
+    rank = ("agrees", "insensitive", "inconclusive", "disagrees").index(check.verdict)
     scaled = 0 < check.tolerance < math.inf
     return rank, check.error / check.tolerance if scaled else check.error
 
 
-def check_gradients(
-    f: Callable[[Params], Any],
-    grads: Mapping[str, ArrayLike],
-    params: Mapping[str, ArrayLike],
+def check_gradients(  # noqa: PLR0915
+    f: Callable[[Any], Any],
+    grads: Any = None,
+    params: Any = None,
     *,
     method: Method = "central",
     coordinates: int = 32,
@@ -202,18 +218,20 @@ def check_gradients(
 ) -> GradientReport:
     r"""Compare a gradient with numerical derivatives of its function.
 
-    The verdict on a derivative is "agrees", "disagrees" or "inconclusive" (at a kink). The head of
-    this module derives the verdicts and their tolerances.
+    The verdict on a derivative is "agrees", "disagrees", "inconclusive" (at a kink), or
+    "insensitive" (a wrong claim would have agreed too). The head of this module derives the
+    verdicts and their tolerances.
 
     Parameters
     ----------
     f : callable
-        Any deterministic function from a dictionary of NumPy arrays, with the names and shapes of
-        `params`, to a real scalar. Each call gets arrays of its own.
-    grads : mapping of str to array
-        The claimed gradient of `f` at `params`: the same names and shapes, float32 or float64.
-    params : mapping of str to array
-        Finite parameters, float32 or float64.
+        Any deterministic function of `params` to a real scalar. Each call gets arrays of its own.
+    grads : tree of arrays, optional
+        The claimed gradient of `f` at `params`, in the same form. Default: the gradient by the
+        autodiff of PyTorch or JAX, if the parameters are arrays of theirs.
+    params : tree of arrays
+        Finite parameters, float32 or float64: a dictionary, list or tuple of arrays of NumPy,
+        PyTorch or JAX, nested in any way, or one array.
     method : {"central", "complex-step"}
         Central differences; or the complex step, which needs an `f` that takes complex128 arrays
         and is analytic in them.
@@ -254,7 +272,13 @@ def check_gradients(
     coordinates = check_integer("coordinates", coordinates, least=1)
     directions = check_integer("directions", directions, least=0)
     rng = np.random.Generator(np.random.PCG64(check_integer("seed", seed, least=0)))
-    theta, claims = _arrays("params", params), _arrays("grads", grads)
+    if params is None:
+        raise ValueError("params must be given: the point at which the gradient is checked")
+    tree = Tree("params", params)
+    claimed_tree = Tree("grads", autodiff(f, tree) if grads is None else grads)
+    theta, claims = tree.arrays, claimed_tree.arrays
+    if list(theta) == ["params"] and list(claims) == ["grads"]:  # one array each
+        claims = {"params": claims["grads"]}
     if set(claims) != set(theta):
         raise ValueError(f"grads must have the keys {list(theta)}, got {list(claims)}")
     for name, p in theta.items():
@@ -262,17 +286,22 @@ def check_gradients(
             raise ValueError(f"grads[{name!r}] must have shape {p.shape}, got {claims[name].shape}")
         if not np.all(np.isfinite(p)):
             raise ValueError(f"params[{name!r}] must be finite, got NaN or infinity")
-    differences = Differences(FlatFunction(f, theta, rng), [claims[name] for name in theta], rng)
+    function = FlatFunction(f, tree, rng)
+    differences = Differences(function, [claims[name] for name in theta], rng)
+    if method == "complex-step":
+        differences.check_analytic(rng)
     ends = np.cumsum([p.size for p in theta.values()])
     size = int(ends[-1])
     measure = differences.central if method == "central" else differences.complex_step
 
     def along(line: Line, name: str, index: tuple[int, ...] | None = None) -> Check:
         claimed = differences.claim(line)
-        verdict, numeric, tolerance = measure(line, claimed)
+        verdict, numeric, tolerance = differences.judged(line, claimed, measure(line, claimed))
         if not (math.isfinite(claimed) and math.isfinite(numeric)):
             verdict = "disagrees"
-        return Check(name, index, verdict, claimed, float(numeric), float(tolerance))
+        with np.errstate(all="ignore"):
+            numbers = np.ldexp([claimed, numeric, tolerance], function.exponent)
+        return Check(name, index, verdict, *map(float, numbers))
 
     def coordinate(i: int) -> Check:
         k = int(np.searchsorted(ends, i, side="right"))
@@ -281,7 +310,9 @@ def check_gradients(
         return along(differences.f.coordinate(i), name, tuple(map(int, index)))
 
     if size <= EXHAUSTIVE:
-        return GradientReport(tuple(map(coordinate, range(size))), size, method)
+        every = tuple(map(coordinate, range(size)))
+        function.check_repeats()
+        return GradientReport(every, size, method)
     checks = {i: coordinate(i) for i in differences.sample(coordinates, rng)}
     of_directions = []
     for k in range(directions):
@@ -294,19 +325,9 @@ def check_gradients(
                 half = Line(slice(low, middle), v[low:middle])
                 low, high = (low, middle) if _disagrees(along(half, "half")) else (middle, high)
             checks[low] = coordinate(low)
+    function.check_repeats()
     return GradientReport((*(checks[i] for i in sorted(checks)), *of_directions), size, method)
 
 
 def _disagrees(check: Check) -> bool:
     return check.verdict == "disagrees"
-
-
-def _arrays(title: str, given: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
-    """Return NumPy arrays, refusing other dtypes than float32 and float64."""
-    arrays = {name: np.asarray(array) for name, array in given.items()}
-    for name, array in arrays.items():
-        if array.dtype not in (np.float32, np.float64):
-            raise ValueError(f"{title}[{name!r}] must be float32 or float64, got {array.dtype}")
-    if not any(array.size for array in arrays.values()):
-        raise ValueError(f"{title} must hold at least one number, got the keys {list(arrays)}")
-    return arrays

@@ -3,7 +3,7 @@
 They draw NumPy arrays that are valid and bounded: with the default sizes every loss and gradient is
 finite in float32. Examples shrink to small sizes, zeros, float64 and plain C order.
 
-- Sizes: one class, one unit, one example.
+- Sizes: one class, one unit, one example; layers of one size, whose matrices are square.
 - Values: whole rows and columns of zeros, so that z is exactly 0; -0.0; subnormals; numbers whose
   squares underflow; the same example twice, with one label and with two.
 - Logits: of 10⁴ with small differences, and of ±10⁴ and more, whose exponentials overflow. To this
@@ -12,7 +12,7 @@ finite in float32. Examples shrink to small sizes, zeros, float64 and plain C or
   views that skip the NaN around them, read-only arrays.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
@@ -23,10 +23,89 @@ from numpy.typing import DTypeLike, NDArray
 
 from purenet.params import Params, names
 
-__all__ = ["Problem", "batches", "layer_sizes", "networks", "problems"]
+__all__ = [
+    "LAYOUTS",
+    "Problem",
+    "batches",
+    "lay_out",
+    "layer_sizes",
+    "layout_of",
+    "networks",
+    "problems",
+]
 
 Sizes = st.SearchStrategy[list[int]] | Sequence[int]
 T = TypeVar("T")
+
+LAYOUTS = ("C", "Fortran", "reversed", "sliced", "read-only")
+"""The layouts of arrays: C and Fortran order, views with negative strides, views that skip the NaN
+or the largest integers around them, and arrays that cannot be written."""
+
+
+def lay_out(array: NDArray[Any], layout: str) -> NDArray[Any]:
+    """Copy an array into memory in a layout.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        The numbers.
+    layout : str
+        A name in `LAYOUTS`.
+
+    Returns
+    -------
+    numpy.ndarray
+        The same numbers. An array whose layout is the C order anyway is a plain copy.
+
+    Examples
+    --------
+    >>> lay_out(np.zeros((2, 3)), "reversed").strides
+    (-24, -8)
+    """
+    plain = np.array(array, order="C")
+    if layout == "Fortran":
+        return np.array(array, order="F")
+    if layout == "read-only":
+        plain.flags.writeable = False
+        return plain
+    if layout == "reversed":
+        backwards = (slice(None, None, -1),) * array.ndim
+        view = np.array(array[backwards], order="C")[backwards]
+    elif layout == "sliced":
+        around = np.nan if array.dtype.kind == "f" else np.iinfo(array.dtype).max
+        view = np.full([2 * size for size in array.shape], around, array.dtype)
+        view = view[(slice(None, None, 2),) * array.ndim]
+        view[...] = array
+    else:
+        return plain
+    return plain if view.flags.forc else view
+
+
+def layout_of(array: NDArray[Any]) -> str:
+    """Return the name of the layout that `lay_out` gave an array.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        The array.
+
+    Returns
+    -------
+    str
+        A name in `LAYOUTS`.
+
+    Examples
+    --------
+    >>> layout_of(np.zeros((2, 3)).T)
+    'Fortran'
+    """
+    if not array.flags.writeable:
+        return "read-only"
+    if array.flags.c_contiguous:
+        return "C"
+    if array.flags.f_contiguous:
+        return "Fortran"
+    return "reversed" if min(array.strides) < 0 else "sliced"
 
 
 class Problem(NamedTuple):
@@ -71,7 +150,13 @@ def layer_sizes(*, max_units: int = 6, max_layers: int = 4) -> st.SearchStrategy
     >>> find(layer_sizes(), lambda sizes: len(sizes) == 3 and sizes[-1] > 1)
     [1, 1, 2]
     """
-    return st.lists(st.integers(1, max_units), min_size=2, max_size=max_layers + 1)
+    units = st.lists(st.integers(1, max_units), min_size=2, max_size=max_layers + 1)
+    # Mistakes with transposes and layers show where shapes fit by chance.
+    return st.builds(
+        lambda sizes, square: [sizes[0]] * (len(sizes) - 1) + sizes[-1:] if square else sizes,
+        units,
+        st.booleans(),
+    )
 
 
 _SIZES = layer_sizes()
@@ -83,6 +168,8 @@ def networks(
     sizes: Sizes = _SIZES,
     *,
     dtypes: Sequence[DTypeLike] = (np.float64, np.float32),
+    ordinary: bool = False,
+    layouts: Sequence[str] = LAYOUTS,
 ) -> Params:
     """Draw the parameters of a network.
 
@@ -92,6 +179,11 @@ def networks(
         Units of each layer.
     dtypes : sequence of dtype
         Floating-point types to draw from, simplest first.
+    ordinary : bool
+        Whether to leave out the hard places: values are then numbers of ordinary size, and whole
+        rows of zeros, subnormals and large logits do not occur.
+    layouts : sequence of str
+        Layouts of the arrays to draw from, simplest first: names in `LAYOUTS`.
 
     Returns
     -------
@@ -106,17 +198,18 @@ def networks(
     """
     dtype = np.dtype(draw(st.sampled_from(dtypes)))
     sizes = draw(sizes) if isinstance(sizes, st.SearchStrategy) else sizes
-    values = draw(_values(dtype))
-    scale, shift = draw(st.sampled_from([(1.0, 0.0), (1.0, 0.0), (1e4, 0.0), (1.0, 1e4)]))
-    layouts = [draw(_LAYOUTS) for _ in names(len(sizes) - 1)]
+    values = draw(_values(dtype, ordinary))
+    scales = [(1.0, 0.0)] if ordinary else [(1.0, 0.0), (1.0, 0.0), (1e4, 0.0), (1.0, 1e4)]
+    scale, shift = draw(st.sampled_from(scales))
+    drawn_layouts = [draw(st.sampled_from(layouts)) for _ in names(len(sizes) - 1)]
     arrays: list[NDArray[Any]] = []
     for fan_in, fan_out in pairwise(sizes):
         # Bias and weights of a unit are drawn together, so that shrinking removes whole units.
         units = np.array(draw(_vector(fan_out, _vector(1 + fan_in, values))), dtype)
         arrays += [units[:, 1:].T, units[:, 0]]
     arrays[-2:] = [scale * arrays[-2], scale * arrays[-1] + shift]
-    triples = zip(names(len(sizes) - 1), layouts, arrays, strict=True)
-    return {name: lay_out(p) for name, lay_out, p in triples}
+    triples = zip(names(len(sizes) - 1), drawn_layouts, arrays, strict=True)
+    return {name: lay_out(p, layout) for name, layout, p in triples}
 
 
 @st.composite
@@ -125,7 +218,10 @@ def batches(
     sizes: Sizes = _SIZES,
     *,
     dtypes: Sequence[DTypeLike] = (np.float64, np.float32),
+    ordinary: bool = False,
+    layouts: Sequence[str] = LAYOUTS,
     max_examples: int = 8,
+    batch_sizes: Sequence[int] | None = None,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Draw a batch of labelled examples.
 
@@ -135,8 +231,15 @@ def batches(
         Units of each layer of the network that the batch must fit: features first, classes last.
     dtypes : sequence of dtype
         Floating-point types to draw from, simplest first.
+    ordinary : bool
+        Whether to leave out the hard places: values are then numbers of ordinary size, and whole
+        rows of zeros, subnormals and large logits do not occur.
+    layouts : sequence of str
+        Layouts of the arrays to draw from, simplest first: names in `LAYOUTS`.
     max_examples : int
         The largest number of examples.
+    batch_sizes : sequence of int, optional
+        The only numbers of examples to draw from.
 
     Returns
     -------
@@ -153,14 +256,18 @@ def batches(
     dtype = np.dtype(draw(st.sampled_from(dtypes)))
     sizes = draw(sizes) if isinstance(sizes, st.SearchStrategy) else sizes
     features, classes = sizes[0], sizes[-1]
-    values = draw(_values(dtype))
+    values = draw(_values(dtype, ordinary))
     label_dtypes = [t for t in (np.int64, np.int32, np.uint8) if np.iinfo(t).max >= classes]
     label_dtype = draw(st.sampled_from(label_dtypes))
-    x_layout, y_layout = draw(_LAYOUTS), draw(_LAYOUTS)
+    x_layout, y_layout = (draw(st.sampled_from(layouts)) for _ in range(2))
     example = st.tuples(st.integers(0, classes - 1), _vector(features, values))
-    examples = draw(st.lists(example, min_size=1, max_size=max_examples))
+    least, most = 1, max_examples
+    if batch_sizes is not None:
+        least = most = draw(st.sampled_from(batch_sizes))
+    examples = draw(st.lists(example, min_size=least, max_size=most))
     labels, rows = zip(*examples, strict=True)
-    return x_layout(np.array(rows, dtype)), y_layout(np.array(labels, label_dtype))
+    x, y = np.array(rows, dtype), np.array(labels, label_dtype)
+    return lay_out(x, x_layout), lay_out(y, y_layout)
 
 
 @st.composite
@@ -169,7 +276,11 @@ def problems(
     sizes: Sizes = _SIZES,
     *,
     dtypes: Sequence[DTypeLike] = (np.float64, np.float32),
+    ordinary: bool = False,
+    layouts: Sequence[str] = LAYOUTS,
+    l2: float | st.SearchStrategy[float] | None = None,
     max_examples: int = 8,
+    batch_sizes: Sequence[int] | None = None,
 ) -> Problem:
     """Draw a network, a batch that fits it in shape and dtype, and an l2 from 0 to 1.
 
@@ -179,8 +290,17 @@ def problems(
         Units of each layer.
     dtypes : sequence of dtype
         Floating-point types to draw from, simplest first.
+    ordinary : bool
+        Whether to leave out the hard places: values are then numbers of ordinary size, and whole
+        rows of zeros, subnormals and large logits do not occur.
+    layouts : sequence of str
+        Layouts of the arrays to draw from, simplest first: names in `LAYOUTS`.
+    l2 : float, or strategy of float
+        Strength of the penalty. Default: 0, or a number from 0 to 1.
     max_examples : int
         The largest number of examples.
+    batch_sizes : sequence of int, optional
+        The only numbers of examples to draw from.
 
     Returns
     -------
@@ -196,19 +316,28 @@ def problems(
     """
     dtype = np.dtype(draw(st.sampled_from(dtypes)))
     sizes = draw(sizes) if isinstance(sizes, st.SearchStrategy) else sizes
-    l2 = draw(st.one_of(st.just(0.0), st.floats(0, 1)))
-    x, y = draw(batches(sizes, dtypes=[dtype], max_examples=max_examples))
-    params = draw(networks(sizes, dtypes=[dtype]))
-    return Problem(params, x, y, l2)
+    if l2 is None:
+        l2 = st.just(0.0) | st.floats(0, 1)
+    strength = draw(l2) if isinstance(l2, st.SearchStrategy) else float(l2)
+    domain: dict[str, Any] = {"dtypes": [dtype], "ordinary": ordinary, "layouts": layouts}
+    x, y = draw(batches(sizes, max_examples=max_examples, batch_sizes=batch_sizes, **domain))
+    params = draw(networks(sizes, **domain))
+    return Problem(params, x, y, strength)
 
 
 @lru_cache
-def _values(dtype: np.dtype[Any]) -> st.SearchStrategy[st.SearchStrategy[float]]:
+def _values(
+    dtype: np.dtype[Any],
+    ordinary: bool,  # noqa: FBT001
+) -> st.SearchStrategy[st.SearchStrategy[float]]:
     """Draw a strategy for the numbers of a network or a batch, at most 2 in magnitude."""
     info = np.finfo(dtype)
     subnormal, tiny = float(info.smallest_subnormal), float(info.smallest_normal)
     simple = st.sampled_from([0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5])
     real = st.floats(-2, 2, width=64 if dtype == np.float64 else 32)
+    if ordinary:
+        sizes = st.sampled_from([0.5, -0.5, 1.0, -1.0, 0.25]) | st.floats(0.125, 2, width=32)
+        return st.just(sizes | sizes.map(lambda value: -value))
     small = st.sampled_from([0.0, 1.0, -0.0, subnormal, -subnormal, tiny, -tiny / 2, tiny**0.5])
     return st.sampled_from([simple, real, small, simple | real | small])
 
@@ -216,36 +345,3 @@ def _values(dtype: np.dtype[Any]) -> st.SearchStrategy[st.SearchStrategy[float]]
 @lru_cache
 def _vector(length: int, values: st.SearchStrategy[T]) -> st.SearchStrategy[list[T]]:
     return st.lists(values, min_size=length, max_size=length)
-
-
-def _plain(array: NDArray[Any]) -> NDArray[Any]:
-    return np.array(array, order="C")
-
-
-def _fortran(array: NDArray[Any]) -> NDArray[Any]:
-    return np.array(array, order="F")
-
-
-def _reversed(array: NDArray[Any]) -> NDArray[Any]:
-    backwards = (slice(None, None, -1),) * array.ndim
-    view = _plain(array[backwards])[backwards]
-    return _plain(array) if view.flags.forc else view
-
-
-def _sliced(array: NDArray[Any]) -> NDArray[Any]:
-    around = np.nan if array.dtype.kind == "f" else np.iinfo(array.dtype).max
-    view = np.full([2 * size for size in array.shape], around, array.dtype)
-    view = view[(slice(None, None, 2),) * array.ndim]
-    view[...] = array
-    return _plain(array) if view.flags.forc else view
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    array = _plain(array)
-    array.flags.writeable = False
-    return array
-
-
-_LAYOUTS: st.SearchStrategy[Callable[[NDArray[Any]], NDArray[Any]]] = st.sampled_from(
-    [_plain, _fortran, _reversed, _sliced, _read_only]
-)

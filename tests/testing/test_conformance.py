@@ -1,30 +1,49 @@
 """Purenet obeys every law, and each wrong implementation of the catalogue breaks one."""
 
 import itertools
+import json
+import math
 import re
 import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
 
 import purenet
-from purenet.params import Params
+from purenet.params import Params, sizes
 from purenet.testing import conformance, mutants
-from purenet.testing.conformance import LAWS, Implementation, check, examples_until_caught
+from purenet.testing.code import IMPORTS
+from purenet.testing.conformance import (
+    ERRORS,
+    FORM,
+    LAWS,
+    MATHEMATICS,
+    PURITY,
+    Finding,
+    Implementation,
+    Survey,
+    check,
+    examples_until_caught,
+    parametrize,
+    survey,
+)
 from purenet.testing.mutants import MUTANTS, TEMPLATES, Mutant
+from purenet.testing.strategies import problems
 
+PURENET = Implementation().with_purenet()
 TABLE = Path(__file__).parents[2] / "docs" / "mutants.md"
 
 
 @pytest.mark.parametrize("law", LAWS)
 def test_purenet_obeys(law: str) -> None:
     """Purenet obeys each law, on half of the examples of the profile, because laws are many."""
-    check(Implementation(), law, max_examples=settings().max_examples // 2)
+    check(PURENET, law, max_examples=settings().max_examples // 2)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.mistake)
@@ -35,14 +54,14 @@ def test_mutant_is_caught(mutant: Mutant) -> None:
 
 def test_mutants_are_right_but_for_their_mistake() -> None:
     """The templates of the mutants obey every law but the two about refusals."""
-    laws = set(LAWS) - {"bad_input_is_refused", "step_goes_by_names"}
+    laws = set(LAWS) - set(ERRORS)
     check(TEMPLATES, *sorted(laws), max_examples=10)
 
 
 def test_a_right_implementation_is_not_caught() -> None:
     """`examples_until_caught` returns None for an implementation that obeys the law."""
     law = "step_without_momentum_is_plain_descent"
-    assert examples_until_caught(Implementation(), law, max_examples=20) is None
+    assert examples_until_caught(PURENET, law, max_examples=20) is None
 
 
 def test_table_names_every_mutant_and_survivors(
@@ -70,31 +89,212 @@ def test_docs_name_every_law() -> None:
     assert [name for name in LAWS if f"`{name}`" not in promises] == []
 
 
-def test_check_names_the_law_that_failed() -> None:
-    """The error says which number is wrong, and a note names the law."""
-    mutant = next(m for m in MUTANTS if m.mistake == "summed over the batch")
-    with pytest.raises(AssertionError, match="rounding explains") as caught:
-        check(mutant.implementation, mutant.caught_by)
-    assert mutant.caught_by in "".join(caught.value.__notes__)
+def summing(params: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0) -> Any:
+    """Return the loss, and a gradient that is summed over the batch."""
+    value, grads = purenet.backward(params, x, y, l2=l2)
+    return value, {name: g * len(x) for name, g in grads.items()}
 
 
-def test_check_refuses_a_name_that_is_no_law() -> None:
-    """`check` refuses the misspelt name of a law."""
-    with pytest.raises(ValueError, match="laws must be among logits_are_within_rounding"):
-        check(Implementation(), "additivity")
+@pytest.fixture(scope="module")
+def surveyed() -> Survey:
+    """Return the survey of a wrong `backward`."""
+    return survey(Implementation(backward=summing), laws=[*MATHEMATICS, *PURITY])
 
 
-def test_check_names_what_depends_on_chance() -> None:
+def test_a_survey_goes_on_after_a_failure(surveyed: Survey) -> None:
+    """Every law is tried, laws about other functions are not, and only some fail."""
+    outcomes = {finding.law: finding.outcome for finding in surveyed.findings}
+    assert outcomes["gradient_is_additive"] == outcomes["gradient_is_within_rounding"] == "fail"
+    assert outcomes["functions_are_pure"] == outcomes["backward_returns_the_loss"] == "pass"
+    assert outcomes["logits_are_within_rounding"] == "not given"
+    assert outcomes["step_is_linear"] == "not given"
+    assert not surveyed.ok
+
+
+def test_a_failure_shows_the_call_as_code_that_runs(surveyed: Survey) -> None:
+    """The printed call gives the gradient that the message names."""
+    found = finding(surveyed, "gradient_is_within_rounding")
+    names: dict[str, Any] = {"backward": summing}
+    exec(IMPORTS + "result = " + found.call, names)
+    _, grads = names["result"]
+    name, index, got = re.match(r"gradient of (\w+)\[(.*?)\] is (\S+),", found.message).groups()  # type: ignore[union-attr]
+    assert grads[name][tuple(map(int, index.split(", ")))] == float(got)
+
+
+def finding(found: Survey, law: str) -> Finding:
+    """Return the finding of a law."""
+    (one,) = (one for one in found.findings if one.law == law)
+    return one
+
+
+def test_a_counterexample_is_tried_again_from_its_text(surveyed: Survey) -> None:
+    """In another survey the replay fails in the same way, and a right function passes it."""
+    found = finding(surveyed, "gradient_is_additive")
+    again = survey(Implementation(backward=summing), laws=[found.law], replay=found.replay)
+    assert (again.findings[0].message, again.findings[0].call) == (found.message, found.call)
+    assert survey(PURENET, laws=[found.law], replay=found.replay).ok  # a mended function passes
+    with pytest.raises(ValueError, match="replay must be the text of a finding, got 'nothing'"):
+        survey(PURENET, laws=[found.law], replay="nothing")
+
+
+def test_a_survey_is_a_table_and_json(surveyed: Survey) -> None:
+    """The text has a line for each law, then the failures with claim, message, call and replay."""
+    text, found = str(surveyed), finding(surveyed, "gradient_is_additive")
+    assert text.splitlines()[0].split()[:2] == ["logits_are_within_rounding", "not"]
+    for part in (found.claim, found.message, found.call, found.replay):
+        assert part in text
+    assert json.loads(surveyed.to_json())["findings"][0]["outcome"] == "not given"
+    with pytest.raises(AssertionError, match="gradient_is_additive"):
+        surveyed.raise_if_wrong()
+
+
+def test_what_is_printed_is_what_was_called() -> None:
+    """A law that calls with np.float64(0.5) shows this l2, and arrays show their layout."""
+
+    def wide(params: Params, x: NDArray[Any], y: NDArray[Any], *, l2: Any = 0.0) -> Any:
+        return purenet.loss(params, x, y, l2=l2) * np.float64(1)
+
+    found = survey(
+        Implementation(loss=wide), laws=["results_have_the_form_of_the_parameters"]
+    ).findings[0]
+    assert "l2=np.float64(0.5)" in found.call
+
+    def contiguous(params: Params, x: NDArray[Any]) -> Any:
+        if not x.flags.c_contiguous:
+            raise AssertionError("x is not contiguous")
+        return purenet.forward(params, x)
+
+    found = survey(Implementation(forward=contiguous), laws=["functions_are_pure"]).findings[0]
+    assert found.message == "x is not contiguous"
+    assert "lay_out(np.array(" in found.call
+
+
+def test_the_domain_is_that_of_the_problems() -> None:
+    """Networks of fixed sizes, one layout and one penalty are all that the functions get."""
+    seen = set()
+
+    def forward(params: Params, x: NDArray[Any]) -> Any:
+        seen.add((tuple(sizes(params)), len(x), x.dtype, x.flags.c_contiguous))
+        return purenet.forward(params, x)
+
+    domain = problems([5, 4, 3], dtypes=[np.float32], layouts=["C"], ordinary=True, batch_sizes=[4])
+    laws = ["logits_are_within_rounding", "rescaling_a_hidden_layer_changes_no_logit"]
+    assert survey(Implementation(forward=forward), problems=domain, laws=laws).ok
+    assert seen == {((5, 4, 3), 4, np.dtype("f4"), True)}
+
+
+def test_ordinary_problems_leave_out_what_a_naive_softmax_fails_on() -> None:
+    """A softmax without the maximum fails on hard problems, and passes ordinary ones."""
+    naive = next(m for m in MUTANTS if m.mistake == "no maximum subtracted").implementation
+    laws = ["loss_is_within_rounding"]
+    assert not survey(naive, laws=laws).ok
+    assert survey(naive, laws=laws, problems=problems(ordinary=True), slack=1e-6).ok
+
+
+def test_slack_admits_a_stated_deviation() -> None:
+    """An epsilon of 1e-9 in the logarithm needs a slack of 1e-8 on ordinary problems."""
+
+    def loss(params: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0) -> Any:
+        p = purenet.predict_proba(params, x)[np.arange(len(y)), y]
+        penalty = purenet.loss(params, x, y, l2=l2) - purenet.loss(params, x, y)
+        return -np.log(p + 1e-9).mean() + penalty
+
+    domain = problems([3, 2], dtypes=[np.float64], ordinary=True)
+    given: dict[str, Any] = {"laws": ["loss_is_within_rounding"], "problems": domain}
+    assert not survey(Implementation(loss=loss), **given).ok
+    assert survey(Implementation(loss=loss), slack=1e-6, **given).ok
+
+
+def test_laws_that_draw_their_own_networks_do_not_apply_to_fixed_sizes() -> None:
+    """An implementation of one network is not asked for deeper ones."""
+    fixed = Implementation(forward=purenet.forward, sizes=[3, 2])
+    found = survey(fixed, laws=FORM)
+    assert finding(found, "layers_go_by_number").outcome == "not applicable"
+
+
+def test_any_exception_is_a_finding() -> None:
+    """A function that raises, or that returns no pair, fails its laws with a message."""
+
+    def backward(*_: Any, **__: Any) -> Any:
+        raise KeyError("W2")
+
+    found = survey(Implementation(backward=backward), laws=["gradient_is_additive"])
+    assert found.findings[0].message == "KeyError: 'W2'"
+    gradient = Implementation(backward=lambda *a, **k: purenet.backward(*a, **k)[1])
+    found = survey(gradient, laws=["gradient_is_additive"])
+    assert found.findings[0].message == "backward must return (loss, gradients), got dict"
+
+
+def infinite(_: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0) -> float:  # noqa: ARG001
+    """Return infinity for a loss."""
+    return math.inf
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: survey(Implementation()), "gives no function, so there is nothing to check"),
+        (lambda: survey(cast("Any", purenet)), "must be an Implementation or a Model, got <module"),
+        (lambda: survey(PURENET, laws=["additivity"]), "laws must be among logits_are_within"),
+        (lambda: survey(PURENET, seed=-1), "seed must be an integer >= 0, got -1"),
+        (
+            lambda: survey(PURENET, slack=cast("Any", "much")),
+            "slack must be a finite number >= 0, got 'much'",
+        ),
+        (lambda: parametrize(PURENET, expected_failures={"x": "y"}), "laws must be among"),
+        (lambda: check(PURENET, "additivity"), "laws must be among logits_are_within_rounding"),
+    ],
+)
+def test_bad_arguments_get_one_sentence(call: Callable[[], Any], message: str) -> None:
+    """Names that are no laws, and what is no implementation, are ValueErrors."""
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_number_that_is_not_finite_is_named() -> None:
+    """An infinite loss fails with a sentence about it."""
+    found = survey(Implementation(loss=infinite), laws=["loss_is_within_rounding"])
+    assert found.findings[0].message.startswith("loss is inf, exact ")
+    found = survey(Implementation(loss=infinite), laws=["backward_returns_the_loss"])
+    assert found.findings[0].message == "value of backward must be compared with inf"
+
+
+def test_what_depends_on_chance_is_named() -> None:
     """An implementation that gives other results at each call is reported as such."""
 
-    def forward_wrong_once() -> Callable[[Params, NDArray[Any]], NDArray[Any]]:
+    def wrong_once() -> Callable[[Params, NDArray[Any]], NDArray[Any]]:
         calls = itertools.count()
         return lambda params, x: purenet.forward(params, x) + (next(calls) == 0)
 
     with pytest.raises(AssertionError, match="equal calls gave different"):
-        check(Implementation(forward=forward_wrong_once()), "functions_are_pure")
+        check(Implementation(forward=wrong_once()), "functions_are_pure")
     with pytest.raises(AssertionError, match="equal calls gave different results"):
-        check(Implementation(forward=forward_wrong_once()), "logits_are_within_rounding")
+        check(Implementation(forward=wrong_once()), "logits_are_within_rounding")
+
+
+class TestParametrize:
+    """A test of each law, of which two are expected to fail."""
+
+    reasons: ClassVar = {
+        "gradient_is_additive": "it is a sum",
+        "gradient_is_within_rounding": "it is a sum",
+        "gradient_is_that_of_the_loss": "it is a sum",
+    }
+
+    @parametrize(  # type: ignore[untyped-decorator]
+        Implementation(backward=summing), expected_failures=reasons, max_examples=10
+    )
+    def test_law(self, law: Callable[[], None]) -> None:
+        """The law holds, or is expected not to."""
+        law()
+
+
+def test_an_expected_failure_that_passes_is_an_error() -> None:
+    """The mark of an expected failure is strict."""
+    mark = parametrize(PURENET, laws=["step_is_linear"], expected_failures={"step_is_linear": "x"})
+    (case,) = mark.args[1]
+    assert case.id == "step_is_linear"
+    assert case.marks[0].kwargs == {"strict": True, "reason": "x", "raises": AssertionError}
 
 
 def test_table_is_made_by_running_the_module(

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+import purenet
 from purenet import backward, forward
 from purenet.params import Params
-from purenet.testing import oracles
+from purenet.testing import error_bounds, oracles
 from purenet.testing.error_bounds import backward_bound, forward_bound
 from tests.support.problems import problem as ordinary
 
@@ -212,3 +213,48 @@ def test_bound_allows_for_the_digits_that_large_logits_lose() -> None:
     result, exact = backward(params, x, y), oracles.backward(params, x, y)
     assert abs(float(result[0]) - exact[0]) > 100 * np.finfo(np.float32).eps
     assert worst_of_backward(result, exact, backward_bound(params, x, y)) <= 1
+
+
+def ratio(off: Any, bound: Any) -> float:
+    """Return the largest error as a share of its bound."""
+    return float(np.max(np.abs(np.asarray(off, float)) / bound))
+
+
+def test_an_accumulator_may_begin_with_the_penalty() -> None:
+    """A gradient whose sum over the batch starts at l2 W is right (review, hole 1)."""
+    params = {"W1": np.ones((1, 2), np.float32), "b1": np.zeros(2, np.float32)}
+    x, y = np.full((256, 1), 0.002, np.float32), np.zeros(256, int)
+    delta = (purenet.predict_proba(params, x) - np.eye(2, dtype=np.float32)[y]) / np.float32(256)
+    total = params["W1"].copy()
+    for i in range(256):
+        total += x[i, :, None] * delta[i]
+    _, exact = oracles.backward(params, x, y, l2=1.0)
+    _, bounds = error_bounds.backward_bound(params, x, y, l2=1.0)
+    assert 0.1 < ratio(exact["W1"] - total, bounds["W1"]) <= 1
+
+
+def test_one_minus_beta_may_be_computed_from_a_rounded_beta() -> None:
+    """With β = float32(0.999), 1 - β is off by u β (review, hole 2)."""
+    one = {"b1": np.ones(1, np.float32)}
+    rest = {"b1": np.zeros(1, np.float32)}
+    got = (np.float32(1) - np.float32(0.999)) * one["b1"]
+    rates = {"learning_rate": 0.1, "momentum": 0.999}
+    exact = oracles.momentum_step(rest, rest, one, **rates)[1]["b1"]
+    bound = error_bounds.step_bound(rest, rest, one, **rates)[1]["b1"]
+    assert 0.1 < ratio(exact - got, bound) <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_delta_of_a_label_may_be_minus_the_others(dtype: Any) -> None:
+    """δ_y = -Σ_{j≠y} p_j is right (review, hole 3)."""
+    worst = 0.0
+    for classes in range(2, 60):
+        z = np.random.default_rng(classes).normal(size=classes).astype(dtype)
+        z[0] = -8
+        params = {"W1": z[None, :], "b1": np.zeros(classes, dtype)}
+        x, y = np.ones((1, 1), dtype), np.array([0])
+        p = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
+        _, exact = oracles.backward(params, x, y)
+        _, bounds = error_bounds.backward_bound(params, x, y)
+        worst = max(worst, ratio(exact["b1"][0] + p[1:].sum(), bounds["b1"][0]))
+    assert worst <= 1

@@ -84,7 +84,8 @@ def test_right_derivatives_of_smooth_functions_agree_and_wrong_ones_disagree(
 
     right = scale * derivative(np.float64(x))
     check = scalar(g, right, x)
-    assert check.verdict == "agrees", check
+    hidden = check.tolerance > abs(right) / 2 > 0  # by the offset
+    assert check.verdict == ("insensitive" if hidden else "agrees"), check
     # 3: the slope may be off by one tolerance, and another claim may have another tolerance.
     for factor in (3, -3, 1e4):
         assert scalar(g, right + factor * (check.tolerance or EPS), x).verdict == "disagrees"
@@ -165,7 +166,7 @@ def test_steps_are_exact(dtype: Any) -> None:
 
 
 def test_a_gradient_may_have_lost_its_digits_by_cancellation() -> None:
-    """A float32 gradient agrees though its terms cancel and leave mostly their rounding."""
+    """A float32 gradient may be mostly the rounding of terms that cancel."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((2, 1000, 3)).astype(np.float32)
     y -= x * np.sum(x * y, 0) / np.sum(x * x, 0)
@@ -175,7 +176,7 @@ def test_a_gradient_may_have_lost_its_digits_by_cancellation() -> None:
 
     grads = {"w": -np.sum(x * y, 0)}
     report = check_gradients(f, grads, {"w": np.zeros(3, np.float32)})
-    assert report.count("agrees") == 3, report
+    assert not report.count("disagrees"), report
     assert np.any(np.abs(grads["w"] + np.sum(x.astype(float) * y, 0)) > 1e-3 * np.abs(grads["w"]))
 
 
@@ -185,24 +186,26 @@ def test_a_float32_gradient_may_have_lost_digits_where_a_probability_is_nearly_1
     for z in np.linspace(4, 16, 40):
         params = {"W1": np.zeros((1, 2), np.float32), "b1": np.array([z, 0], np.float32)}
         grads = backward(params, x, y)[1]
-        check_gradients(lambda p: loss(p, x, y), grads, params).raise_if_wrong()
+        assert not check_gradients(lambda p: loss(p, x, y), grads, params).count("disagrees")
 
 
 def test_a_gradient_may_underflow() -> None:
-    """The float32 gradient 0 agrees with the derivative 1e-50."""
+    """The float32 gradient 0 does not disagree with the derivative 1e-50."""
     grads, params = {"w": np.zeros(2, np.float32)}, {"w": np.full(2, 1e-4, np.float32)}
-    check_gradients(lambda p: 1e-50 * np.sum(p["w"]), grads, params).raise_if_wrong()
+    report = check_gradients(lambda p: 1e-50 * np.sum(p["w"]), grads, params)
+    assert report.count("insensitive") == 2
 
 
 def test_a_value_that_has_lost_its_digits_refuses_no_right_derivative() -> None:
-    """The right derivative agrees where log(1 + exp(-x)) has been rounded to 0."""
+    """Where log(1 + exp(-x)) has been rounded to 0, the check says that it sees nothing."""
     params = {"x": np.array([50.0])}
     grads = {"x": -np.exp(-params["x"])}
-    check_gradients(lambda p: np.log(1 + np.exp(-p["x"][0])), grads, params).raise_if_wrong()
+    report = check_gradients(lambda p: np.log(1 + np.exp(-p["x"][0])), grads, params)
+    assert report.count("insensitive") == 1
 
 
 def test_checks_cost_four_values_where_all_is_well_and_a_few_dozen_where_not() -> None:
-    """After the noise is measured, a coordinate costs 4 values of f, 29 if wrong, 24 at a kink."""
+    """After the noise is measured, a coordinate costs 4 values of f, 61 if wrong, 24 at a kink."""
     calls: list[Params] = []
 
     def f(p: Params) -> Any:
@@ -215,7 +218,7 @@ def test_checks_cost_four_values_where_all_is_well_and_a_few_dozen_where_not() -
         return len(calls)
 
     assert cost(101, 1.0, 1e-3) - cost(1, 1.0, 1e-3) == 4 * 100
-    assert cost(101, 1.0, 1.0) - cost(1, 1.0, 1.0) == (4 + 25) * 100
+    assert cost(101, 1.0, 1.0) - cost(1, 1.0, 1.0) == (4 + 25 + 32) * 100
     assert cost(101, 0.0, 0.0) - cost(1, 0.0, 0.0) <= 24 * 100
 
 
@@ -328,11 +331,12 @@ def test_where_no_derivative_exists_no_claim_agrees(f: Scalar) -> None:
 def test_right_networks_never_disagree(
     sizes: list[int], seed: int, n: int, dtype: DTypeLike, scale: str | float, method: Method
 ) -> None:
-    """Right networks never disagree, and at least 90 % of their derivatives agree."""
+    """Right networks never disagree; most derivatives agree, and less than 10 % are at kinks."""
     params, f, grads = network_loss(sizes, seed=seed, n=n, dtype=dtype, scale=scale)
     report = check_gradients(f, grads, params, method=method)
     assert report.count("disagrees") == 0, report
-    assert report.count("agrees") >= 0.9 * len(report.checks), report
+    assert report.count("agrees") >= 0.5 * len(report.checks), report
+    assert report.count("agrees") + report.count("insensitive") >= 0.9 * len(report.checks), report
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -403,7 +407,8 @@ def test_a_float32_network_for_mnist_agrees() -> None:
     params, f, grads = network_loss([784, 200, 50, 10], n=4, dtype=np.float32, l2=1e-4)
     report = check_gradients(f, grads, params, coordinates=4, directions=1)
     report.raise_if_wrong()
-    assert report.count("agrees") == len(report.checks) == 6 * 4 + 1
+    assert report.count("agrees") + report.count("insensitive") == len(report.checks) == 6 * 4 + 1
+    assert report.count("agrees") >= 22
 
 
 def test_directions_find_one_wrong_coordinate_among_many() -> None:
@@ -478,8 +483,10 @@ def test_reports_count_verdicts_and_show_the_worst_first() -> None:
     report = check_gradients(lambda p: np.sum(p["w"] ** 2) + abs(p["b"]), grads, params)
     counts = [report.count(v) for v in ("agrees", "disagrees", "inconclusive")]
     assert counts == [1, 1, 1]
-    assert [line.split()[0] for line in str(report).splitlines()[2:]] == ["w[0,", "b", "w[0,"]
-    assert "1 agrees, 1 disagrees, 1 inconclusive (3 of 3 coordinates" in str(report)
+    assert [line.split()[0] for line in str(report).splitlines()] == [
+        *("gradient", "w:", "b:", "claimed", "w[0,", "b", "w[0,")
+    ]
+    assert "1 agrees, 1 disagrees, 1 inconclusive, 0 insensitive (3 of 3 coord" in str(report)
     with pytest.raises(AssertionError, match=re.escape("w[0, 1]")):
         report.raise_if_wrong()
     GradientReport(report.checks[:1], 1, "central").raise_if_wrong()
@@ -585,3 +592,98 @@ def test_importing_the_checker_does_not_import_hypothesis() -> None:
     """The checker works in tests of any kind, without Hypothesis."""
     code = "import sys, purenet.testing.gradients; sys.exit('hypothesis' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_rounding_inside_f_is_noise_although_f_answers_in_float64() -> None:
+    """A float32 loss plus a float64 penalty: the right gradient nowhere disagrees."""
+    w = np.linspace(0.5, 1.5, 8)
+
+    def f(p: Params) -> Any:
+        data = np.float32(10 + np.sum(np.sin(p["w"])))
+        return float(data) + 0.05 * np.sum(p["w"] ** 2)
+
+    report = check_gradients(f, {"w": np.cos(w) + 0.1 * w}, {"w": w})
+    assert not report.count("disagrees"), str(report)
+
+
+@pytest.mark.parametrize("rate", [1e6, 1e8, 1e10])
+def test_an_agreement_that_any_claim_would_reach_is_insensitive(rate: float) -> None:
+    """A gradient of zeros of a function that turns faster than the step is no agreement."""
+    x = RANDOM.normal(size=12)
+    report = check_gradients(lambda p: np.sum(np.sin(rate * p["x"])), {"x": 0 * x}, {"x": x})
+    assert not report.ok
+    assert not report.count("agrees")
+
+
+@pytest.mark.parametrize("offset", [1e12, 1e16])
+def test_a_gradient_of_zeros_beside_a_large_constant_is_no_agreement(offset: float) -> None:
+    """Where the constant hides the slope of the function, the check says that it sees nothing."""
+    x = np.array([0.3, -0.7])
+    report = check_gradients(lambda p: offset + np.sum(np.sin(p["x"])), {"x": 0 * x}, {"x": x})
+    assert not report.ok
+    assert "nothing has been checked" in str(report) or report.count("disagrees")
+
+
+@pytest.mark.parametrize("size", [1e150, 1e200, 1e300])
+def test_functions_near_overflow_are_judged(size: float) -> None:
+    """A right gradient agrees and zeros disagree, although squares of f overflow."""
+    x = np.array([0.3, -0.7])
+    for factor, ok in ((1.0, True), (0.0, False), (1.001, False)):
+        grads = {"x": factor * size * np.cos(x)}
+        report = check_gradients(lambda p: size * np.sum(np.sin(p["x"])), grads, {"x": x})
+        assert report.ok is ok, str(report)
+
+
+@pytest.mark.parametrize("period", [4, 7])
+def test_a_function_that_is_off_at_some_calls_is_refused(period: int) -> None:
+    """Adding 0.1 at every fourth or seventh call is noticed."""
+    calls = iter(range(10**6))
+
+    def f(p: Params) -> Any:
+        return np.sum(p["x"] ** 2) + 0.1 * (next(calls) % period == period - 1)
+
+    with pytest.raises(ValueError, match="f must be deterministic, got"):
+        check_gradients(f, {"x": np.array([2.0])}, {"x": np.array([1.0])})
+
+
+def test_a_function_that_changes_later_is_refused_at_the_end() -> None:
+    """The values at θ are compared once more after the last difference."""
+    calls = iter(range(10**6))
+
+    def f(p: Params) -> Any:
+        return np.sum(p["x"] ** 2) + (next(calls) > 200)
+
+    x = np.ones(60)
+    with pytest.raises(ValueError, match="f must be deterministic, got"):
+        check_gradients(f, {"x": 2 * x}, {"x": x})
+
+
+def test_the_complex_step_refuses_what_is_not_analytic() -> None:
+    """Σ sin w + Σ|w|²: the complex step does not see the squares."""
+    w = np.array([0.5, -1.5])
+    with pytest.raises(ValueError, match="f must be analytic for the complex step"):
+        check_gradients(
+            lambda p: np.sum(np.sin(p["w"])) + np.sum(np.abs(p["w"]) ** 2),
+            {"w": np.cos(w)},
+            {"w": w},
+            method="complex-step",
+        )
+
+
+def test_units_at_their_kink_for_every_example_are_no_mistake_in_float32() -> None:
+    """In 60 float32-only networks with such a unit, no right gradient disagrees."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        params = init([3, 5, 3], seed=seed)
+        params["W1"][:, 0] = 0
+        x = rng.normal(size=(6, 3)).astype(np.float32)
+        y = rng.integers(0, 3, 6)
+
+        def f(p: Params, x: Any = x, y: Any = y) -> Any:
+            return loss({name: a.astype(np.float32) for name, a in p.items()}, x, y, l2=0.01)
+
+        _, grads = backward(params, x, y, l2=0.01)
+        report = check_gradients(f, grads, params, seed=seed)
+        assert not report.count("disagrees"), str(report)
+        wrong = grads | {"b2": grads["b2"] + np.float32(0.05)}
+        assert check_gradients(f, wrong, params, seed=seed).count("disagrees")

@@ -5,8 +5,9 @@ AssertionError if the claim is false for them. `purenet.testing.conformance` run
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from hypothesis import strategies as st
@@ -14,14 +15,44 @@ from numpy.typing import ArrayLike, NDArray
 
 import purenet
 
-__all__ = ["Implementation", "Law", "assert_pure", "assert_within", "law"]
+__all__ = [
+    "ERRORS",
+    "FORM",
+    "MATHEMATICS",
+    "PURITY",
+    "SLACK",
+    "Group",
+    "Implementation",
+    "Law",
+    "assert_pure",
+    "assert_within",
+    "law",
+]
 
-Drawn = st.SearchStrategy[Any] | Callable[..., st.SearchStrategy[Any]]
+Drawn: TypeAlias = st.SearchStrategy[Any] | Callable[..., st.SearchStrategy[Any]]
+Function: TypeAlias = Any  # a callable, or None if it is not given
+Group: TypeAlias = Literal["mathematics", "purity", "form", "errors"]
+
+MATHEMATICS: Group = "mathematics"
+"""What every right implementation obeys."""
+
+PURITY: Group = "purity"
+"""Arguments are not written, and equal calls give equal bits."""
+
+FORM: Group = "form"
+"""Names, order, shapes and dtypes as purenet has them."""
+
+ERRORS: Group = "errors"
+"""What purenet refuses."""
+
+
+SLACK: ContextVar[float] = ContextVar("SLACK", default=0.0)
+"""A stated deviation: so much of max(1, |exact|) is granted beside each bound."""
 
 
 @dataclass(frozen=True)
 class Implementation:
-    """Hold the functions under test. Each is purenet's own unless given.
+    """Hold the functions under test. Purenet's own stand in for those that are not given.
 
     Parameters
     ----------
@@ -37,14 +68,29 @@ class Implementation:
         As `purenet.momentum_step`.
     train : callable
         As `purenet.train`. Its validation data and its errors are not tried.
+    sizes : list of int
+        The units of each layer, if the functions take no other network.
     """
 
-    init: Callable[..., Any] = purenet.init
-    forward: Callable[..., Any] = purenet.forward
-    loss: Callable[..., Any] = purenet.loss
-    backward: Callable[..., Any] = purenet.backward
-    momentum_step: Callable[..., Any] = purenet.momentum_step
-    train: Callable[..., Any] = purenet.train
+    init: Function = None
+    forward: Function = None
+    loss: Function = None
+    backward: Function = None
+    momentum_step: Function = None
+    train: Function = None
+    sizes: list[int] | None = None
+
+    @property
+    def given(self) -> dict[str, Callable[..., Any]]:
+        """Return the functions that are given, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: f for name, f in values.items() if name != "sizes" and f is not None}
+
+    def with_purenet(self) -> Any:
+        """Return an implementation with purenet's functions in place of those that are missing."""
+        names = [field.name for field in fields(self) if field.name != "sizes"]
+        missing = {name: getattr(purenet, name) for name in names if name not in self.given}
+        return replace(self, **missing)
 
 
 @dataclass(frozen=True)
@@ -53,22 +99,32 @@ class Law:
 
     Parameters
     ----------
+    group : {"mathematics", "purity", "form", "errors"}
+        What kind of claim it is.
+    functions : tuple of str
+        The functions of an implementation that it calls.
     holds : callable
         ``holds(implementation, *drawn)`` raises AssertionError if the claim is false.
-    strategies : tuple of strategy, or of functions of dtypes that return one
-        One for each argument after the implementation.
+    strategies : tuple of strategy, or of functions that return one
+        One for each argument after the implementation. A function gets the domain as keywords.
     """
 
+    group: Group
+    functions: tuple[str, ...]
     holds: Callable[..., None]
     strategies: tuple[Drawn, ...]
 
 
-def law(*strategies: Drawn) -> Callable[[Callable[..., None]], Law]:
+def law(group: Group, functions: str, *strategies: Drawn) -> Callable[[Callable[..., None]], Law]:
     """Make a law of a function, whose arguments after the implementation these strategies draw.
 
     Parameters
     ----------
-    *strategies : strategy, or function of dtypes that returns one
+    group : {"mathematics", "purity", "form", "errors"}
+        What kind of claim it is.
+    functions : str
+        The functions of an implementation that it calls, separated by spaces.
+    *strategies : strategy, or function that returns one
         One for each argument after the implementation.
 
     Returns
@@ -76,7 +132,7 @@ def law(*strategies: Drawn) -> Callable[[Callable[..., None]], Law]:
     callable
         A decorator.
     """
-    return lambda holds: Law(holds, strategies)
+    return lambda holds: Law(group, tuple(functions.split()), holds, strategies)
 
 
 def assert_within(got: ArrayLike, exact: ArrayLike, bound: ArrayLike, what: str = "result") -> None:
@@ -100,9 +156,11 @@ def assert_within(got: ArrayLike, exact: ArrayLike, bound: ArrayLike, what: str 
     for index in np.ndindex(numbers.shape):
         number, right = numbers[index].item(), expected[index]
         where = what + (str(list(index)) if index else "")
+        assert np.isfinite(float(right)), f"{where} must be compared with {float(right)}"
         assert np.isfinite(number), f"{where} is {number}, exact {float(right):.17g}"
         distance = float(abs(right - number))
-        assert distance <= bounds[index], (
+        granted = SLACK.get() * max(1.0, abs(float(right)))
+        assert distance <= bounds[index] + granted, (
             f"{where} is {number!r}, exact {float(right):.17g}: off by {distance:.3g} where "
             f"rounding explains {bounds[index]:.3g}"
         )

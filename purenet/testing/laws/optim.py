@@ -9,7 +9,16 @@ from numpy.typing import DTypeLike, NDArray
 
 from purenet.params import Params
 from purenet.testing import error_bounds, oracles
-from purenet.testing.laws import Implementation, assert_pure, assert_within, law
+from purenet.testing.laws import (
+    ERRORS,
+    FORM,
+    MATHEMATICS,
+    PURITY,
+    Implementation,
+    assert_pure,
+    assert_within,
+    law,
+)
 from purenet.testing.strategies import layer_sizes, networks
 
 DTYPES = (np.float64, np.float32)
@@ -42,7 +51,7 @@ def step_arguments(draw: st.DrawFn, *, dtypes: Sequence[DTypeLike] = DTYPES) -> 
     return StepArguments(params, velocity, grads, rates)
 
 
-@law(step_arguments)
+@law(MATHEMATICS, "momentum_step", step_arguments)
 def step_is_within_rounding(under_test: Implementation, step: StepArguments) -> None:
     """The step is v ← β v + (1 - β) g, then p ← p - η v, within rounding."""
     bounds = error_bounds.step_bound(*step[:3], **step.rates)
@@ -53,7 +62,7 @@ def step_is_within_rounding(under_test: Implementation, step: StepArguments) -> 
             assert_within(numbers[name], right[name], bound[name], name)
 
 
-@law(step_arguments)
+@law(MATHEMATICS, "momentum_step", step_arguments)
 def step_without_momentum_is_plain_descent(under_test: Implementation, step: StepArguments) -> None:
     """With β = 0 the velocity is the gradient in every bit, unless it is subnormal."""
     rates = step.rates | {"momentum": 0.0}
@@ -63,7 +72,7 @@ def step_without_momentum_is_plain_descent(under_test: Implementation, step: Ste
         assert_within(velocity[name], g, np.where(flushed, np.abs(g), 0), f"velocity of {name}")
 
 
-@law(step_arguments)
+@law(MATHEMATICS, "momentum_step", step_arguments)
 def step_from_rest_moves_by_one_minus_momentum(
     under_test: Implementation, step: StepArguments
 ) -> None:
@@ -89,7 +98,7 @@ def pairs_of_steps(
     return StepArguments(p, v, g, rates), StepArguments(p_2, v_2, g_2, rates)
 
 
-@law(pairs_of_steps)
+@law(MATHEMATICS, "momentum_step", pairs_of_steps)
 def step_is_linear(under_test: Implementation, pair: tuple[StepArguments, StepArguments]) -> None:
     """The step of a sum is the sum of the steps, in parameters, velocity and gradient at once."""
     one, two = (step[:3] for step in pair)
@@ -109,26 +118,31 @@ def step_is_linear(under_test: Implementation, pair: tuple[StepArguments, StepAr
             assert_within(both, first + second, tolerance, name)
 
 
-@law(step_arguments)
-def step_is_pure_and_keeps_the_form(under_test: Implementation, step: StepArguments) -> None:
-    """Arguments are neither written nor shared, and results have their keys, shapes and dtypes."""
-    eta, beta = step.rates["learning_rate"], step.rates["momentum"]
-    rates = {"learning_rate": np.float64(eta), "momentum": np.float64(beta)}
+@law(PURITY, "momentum_step", step_arguments)
+def step_is_pure(under_test: Implementation, step: StepArguments) -> None:
+    """Arguments are neither written nor shared, and equal calls give equal bits."""
 
     def call() -> list[NDArray[Any]]:
-        results = under_test.momentum_step(*step[:3], **rates)
-        for result in results:
-            assert list(result) == list(step.params), f"keys {list(result)}"
+        results = under_test.momentum_step(*step[:3], **step.rates)
         return [array for result in results for array in result.values()]
 
     assert_pure(call, [array for one in step[:3] for array in one.values()])
-    for array, p in zip(call(), [*step.params.values()] * 2, strict=True):
-        assert (array.shape, array.dtype) == (p.shape, p.dtype), f"{array.dtype} {array.shape}"
 
 
-@law(step_arguments)
+@law(FORM, "momentum_step", step_arguments)
+def step_keeps_the_form(under_test: Implementation, step: StepArguments) -> None:
+    """Results have the keys, order, shapes and dtypes of the parameters, for rates of any type."""
+    eta, beta = step.rates["learning_rate"], step.rates["momentum"]
+    rates = {"learning_rate": np.float64(eta), "momentum": np.float64(beta)}
+    for result in under_test.momentum_step(*step[:3], **rates):
+        assert list(result) == list(step.params), f"keys {list(result)}"
+        for array, p in zip(result.values(), step.params.values(), strict=True):
+            assert (array.shape, array.dtype) == (p.shape, p.dtype), f"{array.dtype} {array.shape}"
+
+
+@law(FORM, "momentum_step", step_arguments)
 def step_goes_by_names(under_test: Implementation, step: StepArguments) -> None:
-    """The order of velocity and gradients changes no bit; other keys are refused, and β = 1."""
+    """The order of velocity and gradients changes no bit."""
     params, velocity, grads, rates = step
     turned = [dict(reversed(one.items())) for one in (velocity, grads)]
     expected = under_test.momentum_step(params, velocity, grads, **rates)
@@ -136,10 +150,16 @@ def step_goes_by_names(under_test: Implementation, step: StepArguments) -> None:
     for ours, theirs in zip(expected, got, strict=True):
         for name in params:
             assert ours[name].tobytes() == theirs[name].tobytes(), f"{name} depends on the order"
+
+
+@law(ERRORS, "momentum_step", step_arguments)
+def bad_step_is_refused(under_test: Implementation, step: StepArguments) -> None:
+    """Gradients with other keys than the parameters are ValueErrors, and so is β = 1."""
+    params, velocity, grads, rates = step
     less = {name: g for name, g in grads.items() if name != "b1"}
     for bad, bad_rates in ((grads, rates | {"momentum": 1.0}), (less, rates)):
         try:
             under_test.momentum_step(params, velocity, bad, **bad_rates)
         except ValueError:
             continue
-        raise AssertionError(f"not refused: gradients of {list(bad)} with {bad_rates}")
+        raise AssertionError("bad input was not refused with a ValueError")

@@ -11,7 +11,15 @@ from numpy.typing import DTypeLike, NDArray
 from purenet import Config, State, init
 from purenet.params import Params
 from purenet.testing import oracles
-from purenet.testing.laws import Implementation, assert_pure, assert_within, law
+from purenet.testing.laws import (
+    FORM,
+    MATHEMATICS,
+    PURITY,
+    Implementation,
+    assert_pure,
+    assert_within,
+    law,
+)
 
 
 class TrainingRun(NamedTuple):
@@ -52,7 +60,7 @@ def training_runs(
     return TrainingRun(params, (x, y), cfg)
 
 
-@law(training_runs)
+@law(MATHEMATICS, "train", training_runs)
 def train_is_the_fold_of_its_definition(under_test: Implementation, run: TrainingRun) -> None:
     """Parameters, velocity and losses are those of the exact fold over the batches."""
     params, velocity, losses = oracles.train(run.params, run.data, **asdict(run.cfg))
@@ -71,7 +79,7 @@ def train_is_the_fold_of_its_definition(under_test: Implementation, run: Trainin
         assert_within(result.state.velocity[name], velocity[name], tolerance, what)
 
 
-@law(training_runs, st.integers(0, 3))
+@law(MATHEMATICS, "train", training_runs, st.integers(0, 3))
 def resumed_run_is_the_uninterrupted_run(
     under_test: Implementation, run: TrainingRun, stop: int
 ) -> None:
@@ -88,24 +96,34 @@ def resumed_run_is_the_uninterrupted_run(
         assert v.tobytes() == resumed.tobytes(), f"velocity of {name} differs"
 
 
-@law(training_runs, st.integers(0, 1))
-def train_is_pure_and_keeps_the_form(
-    under_test: Implementation, run: TrainingRun, more: int
-) -> None:
-    """Arguments and a state are neither written nor shared; results keep keys, shapes and dtype."""
+def starts_of(under_test: Implementation, run: TrainingRun) -> list[tuple[Params, State | None]]:
+    """Return the parameters and the state of a new run, and of one that goes on."""
     first = under_test.train(run.params, run.data, run.cfg)
+    return [(run.params, None), (first.params, first.state)]
+
+
+@law(PURITY, "train", training_runs, st.integers(0, 1))
+def train_is_pure(under_test: Implementation, run: TrainingRun, more: int) -> None:
+    """Arguments and a state are neither written nor shared, and equal calls give equal bits."""
     cfg = replace(run.cfg, epochs=run.cfg.epochs + more)
-    starts: list[tuple[State | None, Params]] = [(None, run.params), (first.state, first.params)]
-    for state, params in starts:
+    for params, state in starts_of(under_test, run):
         given = [*params.values(), *run.data, *(state.velocity.values() if state else ())]
 
         def call(params: Params = params, state: State | None = state) -> list[NDArray[Any]]:
             result = under_test.train(params, run.data, cfg, state=state)
-            for one in (result.params, result.state.velocity):
-                assert list(one) == list(run.params), f"keys {list(one)}"
             losses = np.array([row["loss"] for row in result.history])
             return [losses, *result.params.values(), *result.state.velocity.values()]
 
         assert_pure(call, given)
-        for array, p in zip(call()[1:], [*run.params.values()] * 2, strict=True):
-            assert (array.shape, array.dtype) == (p.shape, p.dtype), f"{array.dtype} {array.shape}"
+
+
+@law(FORM, "train", training_runs)
+def train_keeps_the_form(under_test: Implementation, run: TrainingRun) -> None:
+    """Parameters and velocity keep the keys, order, shapes and dtype of the parameters."""
+    for params, state in starts_of(under_test, run):
+        result = under_test.train(params, run.data, run.cfg, state=state)
+        for one in (result.params, result.state.velocity):
+            assert list(one) == list(run.params), f"keys {list(one)}"
+            for array, p in zip(one.values(), run.params.values(), strict=True):
+                assert array.shape == p.shape, f"shape {array.shape}"
+                assert array.dtype == p.dtype, f"dtype {array.dtype}"

@@ -1,0 +1,440 @@
+"""Make an `Implementation` of a module of another library, or of functions with other conventions.
+
+    survey(from_torch(torch.nn.Sequential(...)))
+
+A module must be a chain of linear layers with ReLU between them, and its last layer must return
+logits. Its parameters are replaced at each call by those of the example. Modules of other
+architectures are checked as a `purenet.testing.models.Model`.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from purenet.params import Params, layers, names, sizes
+from purenet.testing.laws import Implementation
+from purenet.testing.trees import to_numpy
+
+__all__ = ["from_functions", "from_jax", "from_keras", "from_onnx", "from_sklearn", "from_torch"]
+
+
+def from_functions(  # noqa: PLR0915
+    *,
+    forward: Callable[..., Any] | None = None,
+    loss: Callable[..., Any] | None = None,
+    backward: Callable[..., Any] | None = None,
+    momentum_step: Callable[..., Any] | None = None,
+    weights: Literal["(in, out)", "(out, in)"] = "(in, out)",
+    params: Literal["dict", "list"] = "dict",
+    samples: Literal["rows", "columns"] = "rows",
+    labels: Literal["integers", "one-hot"] = "integers",
+    reduction: Literal["mean", "sum"] = "mean",
+    velocity: Literal["average", "learning rate inside"] = "average",
+    l2: bool = True,
+    sizes: Sequence[int] | None = None,
+) -> Implementation:
+    """Adapt functions with other conventions.
+
+    Parameters
+    ----------
+    forward, loss, backward, momentum_step : callable, optional
+        The functions: ``forward(params, x)``, ``loss(params, x, y, l2=...)``, ``backward`` with the
+        arguments of `loss`, which returns (loss, gradients) or the gradients alone, and
+        ``momentum_step(params, velocity, grads, learning_rate=..., momentum=...)``.
+    weights : {"(in, out)", "(out, in)"}
+        The shape of a weight matrix.
+    params : {"dict", "list"}
+        Whether parameters and gradients are dictionaries of W1, b1, ..., or lists [(W, b), ...].
+    samples : {"rows", "columns"}
+        Whether an example is a row or a column of x, and of the logits.
+    labels : {"integers", "one-hot"}
+        How labels are given; one-hot labels have the shape of the logits.
+    reduction : {"mean", "sum"}
+        Whether the data term is the mean over the batch or the sum.
+    velocity : {"average", "learning rate inside"}
+        Whether the velocity is v ← β v + (1 - β) g, or v ← β v + η (1 - β) g with p ← p - v.
+    l2 : bool
+        Whether `loss` and `backward` take the keyword l2. If not, they have no penalty, and it is
+        added here.
+    sizes : sequence of int, optional
+        The units of each layer, if the functions take no other network.
+
+    Returns
+    -------
+    Implementation
+        Functions with purenet's conventions.
+
+    Examples
+    --------
+    >>> import purenet
+    >>> def forward(layers, x):  # weights (out, in), examples as columns
+    ...     for W, b in layers[:-1]:
+    ...         x = np.maximum(W @ x + b[:, None], 0)
+    ...     W, b = layers[-1]
+    ...     return W @ x + b[:, None]
+    >>> implementation = from_functions(
+    ...     forward=forward, weights="(out, in)", params="list", samples="columns"
+    ... )
+    >>> from purenet.testing.conformance import check
+    >>> check(implementation, "logits_are_within_rounding")
+    """
+    columns, turned = samples == "columns", weights == "(out, in)"
+
+    def theirs(ours: Params) -> Any:
+        pairs = [(W.T if turned else W, b) for W, b in layers(ours)]
+        if params == "list":
+            return pairs
+        arrays = [array for pair in pairs for array in pair]
+        return dict(zip(names(len(pairs)), arrays, strict=True))
+
+    def ours(given: Any) -> Params:
+        if params == "dict":
+            pairs = [(given[f"W{k}"], given[f"b{k}"]) for k in range(1, len(given) // 2 + 1)]
+        else:
+            pairs = list(given)
+        arrays = [array for W, b in pairs for array in (W.T if turned else W, b)]
+        return dict(zip(names(len(pairs)), map(np.asarray, arrays), strict=True))
+
+    def batch(p: Params, x: NDArray[Any], y: NDArray[Any]) -> tuple[Any, Any]:
+        t = y
+        if labels == "one-hot":
+            classes = len(layers(p)[-1][1])
+            t = np.eye(classes, dtype=x.dtype)[y]
+        return (x.T, t.T if labels == "one-hot" else t) if columns else (x, t)
+
+    def strength(value: float) -> dict[str, float]:
+        return {"l2": value} if l2 else {}
+
+    def data_term(value: Any, p: Params, penalty: float, n: int) -> Any:
+        """Turn a sum into a mean, without the penalty, which is no part of it."""
+        decay = 0.5 * penalty * sum(float(np.vdot(W, W)) for W, _ in layers(p))
+        if not l2:
+            return (value / n if reduction == "sum" else value) + decay
+        return (value - decay) / n + decay if reduction == "sum" else value
+
+    def adapted_forward(p: Params, x: NDArray[Any]) -> Any:
+        assert forward is not None
+        z = np.asarray(forward(theirs(p), x.T if columns else x))
+        return z.T if columns else z
+
+    def adapted_loss(p: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0) -> Any:
+        assert loss is not None
+        value = loss(theirs(p), *batch(p, x, y), **strength(l2))
+        return p["W1"].dtype.type(data_term(value, p, l2, len(x)))
+
+    def adapted_backward(
+        p: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0
+    ) -> tuple[Any, Params]:
+        assert backward is not None
+        result = backward(theirs(p), *batch(p, x, y), **strength(l2))
+        pair = isinstance(result, tuple) and len(result) == 2 and np.ndim(result[0]) == 0
+        value, given = result if pair else (None, result)
+        grads = ours(given)
+        for name, g in grads.items():
+            decay = l2 * p[name] if name.startswith("W") else 0
+            inside = strength(l2).get("l2") is not None
+            if reduction == "sum":
+                grads[name] = ((g - decay * inside) / len(x) + decay).astype(p[name].dtype)
+            elif not inside:
+                grads[name] = (g + decay).astype(p[name].dtype)
+        if value is None:
+            value = adapted_loss(p, x, y, l2=l2) if loss else _purenet_loss(p, x, y, l2)
+        else:
+            value = p["W1"].dtype.type(data_term(value, p, l2, len(x)))
+        return value, grads
+
+    def adapted_step(
+        p: Params, v: Params, g: Params, *, learning_rate: float, momentum: float
+    ) -> tuple[Params, Params]:
+        assert momentum_step is not None
+        rate = learning_rate if velocity == "learning rate inside" else 1.0
+        scaled = {name: rate * one for name, one in v.items()}
+        rates = {"learning_rate": learning_rate, "momentum": momentum}
+        new_p, new_v = momentum_step(theirs(p), theirs(scaled), theirs(g), **rates)
+        back = {name: one / rate if rate else 0 * one for name, one in ours(new_v).items()}
+        return ours(new_p), back
+
+    return Implementation(
+        forward=adapted_forward if forward else None,
+        loss=adapted_loss if loss else None,
+        backward=adapted_backward if backward else None,
+        momentum_step=adapted_step if momentum_step else None,
+        sizes=list(sizes) if sizes else None,
+    )
+
+
+def _purenet_loss(p: Params, x: NDArray[Any], y: NDArray[Any], l2: float) -> Any:
+    from purenet import loss  # noqa: PLC0415  # the name is an argument above
+
+    return loss(p, x, y, l2=l2)
+
+
+def from_torch(module: Any) -> Implementation:
+    """Adapt a PyTorch module of linear layers, or a function that makes one.
+
+    Parameters
+    ----------
+    module : torch.nn.Module, or callable
+        A module of fixed sizes; or a function of a list of sizes that makes one.
+
+    Returns
+    -------
+    Implementation
+        `forward`; and `loss` and `backward` by `torch.nn.functional.cross_entropy` and autograd.
+
+    Raises
+    ------
+    ImportError
+        PyTorch is not installed.
+    ValueError
+        A module whose parameters are not those of a chain of linear layers.
+    """
+    import torch  # noqa: PLC0415
+
+    fixed = isinstance(module, torch.nn.Module)
+
+    def linears(one: Any) -> list[str]:
+        found = [name for name, part in one.named_modules() if isinstance(part, torch.nn.Linear)]
+        covered = {f"{name}.{kind}" for name in found for kind in ("weight", "bias")}
+        if not found or covered != {name for name, _ in one.named_parameters()}:
+            raise ValueError(
+                "the module must consist of torch.nn.Linear layers with a bias, "
+                f"got the parameters {[name for name, _ in one.named_parameters()]}: "
+                "check others as a Model"
+            )
+        return found
+
+    made: dict[tuple[int, ...], Any] = {}
+
+    def of(p: Params) -> Any:
+        if fixed:
+            return module
+        key = tuple(sizes(p))
+        if key not in made:
+            made[key] = module(list(key))
+        return made[key]
+
+    def tensors(p: Params, *, grad: bool) -> tuple[Any, dict[str, Any]]:
+        one, state = of(p), {}
+        for name, (W, b) in zip(linears(one), layers(p), strict=True):
+            for kind, array in (("weight", W.T), ("bias", b)):
+                tensor = torch.tensor(np.ascontiguousarray(array))
+                state[f"{name}.{kind}"] = tensor.requires_grad_(grad)
+        return one, state
+
+    def logits(p: Params, x: NDArray[Any], *, grad: bool = False) -> tuple[Any, dict[str, Any]]:
+        one, state = tensors(p, grad=grad)
+        examples = torch.tensor(np.ascontiguousarray(x.astype(p["W1"].dtype)))
+        return torch.func.functional_call(one, state, (examples,)), state
+
+    def objective(p: Params, x: Any, y: Any, l2: float, *, grad: bool) -> tuple[Any, Any]:
+        z, state = logits(p, x, grad=grad)
+        value = torch.nn.functional.cross_entropy(z, torch.tensor(y.astype(np.int64)))
+        squares = [(t * t).sum() for name, t in state.items() if name.endswith("weight")]
+        return value + 0.5 * l2 * torch.stack(squares).sum(), state
+
+    def forward(p: Params, x: NDArray[Any]) -> Any:
+        return logits(p, x)[0].detach().numpy().copy()
+
+    def loss(p: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0) -> Any:
+        return objective(p, x, y, float(l2), grad=False)[0].numpy()[()]
+
+    def backward(
+        p: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0
+    ) -> tuple[Any, Params]:
+        value, state = objective(p, x, y, float(l2), grad=True)
+        grads = torch.autograd.grad(value, list(state.values()))
+        arrays = [np.array(g.numpy().T, order="C") for g in grads]
+        return value.detach().numpy()[()], dict(zip(names(len(grads) // 2), arrays, strict=True))
+
+    units = None
+    if fixed:
+        found = dict(module.named_parameters())
+        shapes = [tuple(found[f"{name}.weight"].shape) for name in linears(module)]
+        units = [shapes[0][1], *(out for out, _ in shapes)]
+    return Implementation(forward=forward, loss=loss, backward=backward, sizes=units)
+
+
+def from_jax(forward: Callable[..., Any], *, sizes: Sequence[int] | None = None) -> Implementation:
+    """Adapt a JAX function of parameters and examples that returns logits.
+
+    Parameters
+    ----------
+    forward : callable
+        ``forward(params, x)`` of a dictionary W1, b1, ... of JAX arrays, with weights (in, out).
+    sizes : sequence of int, optional
+        The units of each layer: for a function that takes no other network, or to compile for few
+        shapes only.
+
+    Returns
+    -------
+    Implementation
+        `forward`; and `loss` and `backward` by log-softmax and `jax.grad`, all under `jax.jit`.
+
+    Raises
+    ------
+    ImportError
+        JAX is not installed.
+    """
+    import jax  # noqa: PLC0415
+
+    def objective(p: Any, x: Any, y: Any, l2: Any) -> Any:
+        log_p = jax.nn.log_softmax(forward(p, x))
+        picked = jax.numpy.take_along_axis(log_p, y[:, None], axis=1)
+        squares = sum((w * w).sum() for name, w in p.items() if name.startswith("W"))
+        return -picked.mean() + 0.5 * l2 * squares
+
+    logits, value = jax.jit(forward), jax.jit(objective)
+    value_and_grad = jax.jit(jax.value_and_grad(objective))
+
+    def arguments(p: Params, x: NDArray[Any], *more: Any) -> tuple[Any, ...]:
+        dtype = p["W1"].dtype
+        return dict(p), x.astype(dtype), *(np.asarray(a) for a in more)
+
+    def of_forward(p: Params, x: NDArray[Any]) -> Any:
+        return np.array(logits(*arguments(p, x)))
+
+    def of_loss(p: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0) -> Any:
+        strength = p["W1"].dtype.type(l2)
+        return np.asarray(value(*arguments(p, x, y.astype(np.int32), strength)))[()]
+
+    def of_backward(
+        p: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0
+    ) -> tuple[Any, Params]:
+        strength = p["W1"].dtype.type(l2)
+        found, grads = value_and_grad(*arguments(p, x, y.astype(np.int32), strength))
+        return np.asarray(found)[()], {name: np.array(grads[name]) for name in p}
+
+    units = list(sizes) if sizes else None
+    return Implementation(forward=of_forward, loss=of_loss, backward=of_backward, sizes=units)
+
+
+def from_keras(model: Any) -> Implementation:
+    """Adapt a Keras model of dense layers: ReLU between them, and logits at the end.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A built model.
+
+    Returns
+    -------
+    Implementation
+        `forward`. The backend decides how Keras differentiates, so a gradient is not reached.
+
+    Raises
+    ------
+    ValueError
+        A model whose weights are not those of a chain of dense layers.
+    """
+    shapes = [tuple(w.shape) for w in model.get_weights()]
+    units = _chain(shapes, "the Keras model must consist of Dense layers with a bias")
+
+    def forward(p: Params, x: NDArray[Any]) -> Any:
+        model.set_weights(list(p.values()))
+        return to_numpy(model(x.astype(p["W1"].dtype), training=False)).astype(p["W1"].dtype)
+
+    return Implementation(forward=forward, sizes=units)
+
+
+def from_sklearn(model: Any) -> Implementation:
+    """Adapt a fitted `sklearn.neural_network.MLPClassifier` with ReLU.
+
+    Parameters
+    ----------
+    model : MLPClassifier
+        A fitted classifier with more than two classes: with two it has one output.
+
+    Returns
+    -------
+    Implementation
+        `loss`, from `predict_log_proba`. The classifier gives neither logits nor a gradient, so
+        these are not reached.
+
+    Raises
+    ------
+    ValueError
+        Another activation, two classes, or a classifier that is not fitted.
+    """
+    if not hasattr(model, "coefs_"):
+        raise ValueError("the classifier must be fitted, so that its layers are known")
+    if model.activation != "relu" or model.out_activation_ != "softmax":
+        raise ValueError(
+            "the classifier must have activation='relu' and more than two classes, got "
+            f"activation={model.activation!r} and out_activation_={model.out_activation_!r}"
+        )
+    shapes = [
+        s for W, b in zip(model.coefs_, model.intercepts_, strict=True) for s in (W.shape, b.shape)
+    ]
+    units = _chain(shapes, "the classifier must be a chain of layers")
+
+    def loss(p: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0) -> Any:
+        pairs = layers(p)
+        model.coefs_, model.intercepts_ = [W for W, _ in pairs], [b for _, b in pairs]
+        with np.errstate(all="ignore"):
+            log_p = model.predict_log_proba(x.astype(p["W1"].dtype))
+        penalty = 0.5 * l2 * sum(float(np.vdot(W, W)) for W, _ in pairs)
+        return p["W1"].dtype.type(-log_p[np.arange(len(y)), y].mean() + penalty)
+
+    return Implementation(loss=loss, sizes=units)
+
+
+def from_onnx(path: Any) -> Implementation:
+    """Adapt an ONNX model of fixed weights, run by ONNX Runtime.
+
+    Parameters
+    ----------
+    path : path
+        A model of Gemm (or MatMul and Add) and Relu nodes whose initializers are the parameters.
+
+    Returns
+    -------
+    Implementation
+        `forward`, in float32.
+
+    Raises
+    ------
+    ImportError
+        onnx or onnxruntime is not installed.
+    ValueError
+        Initializers that are not those of a chain of layers.
+    """
+    import onnx  # noqa: PLC0415
+    import onnxruntime  # noqa: PLC0415
+
+    model = onnx.load(path)
+    turned = {
+        node.input[1]
+        for node in model.graph.node
+        if node.op_type == "Gemm" and any(a.name == "transB" and a.i for a in node.attribute)
+    }
+    weights = list(model.graph.initializer)
+    shapes = [tuple(w.dims)[:: -1 if w.name in turned else 1] for w in weights]
+    units = _chain(shapes, "the ONNX model must hold W1, b1, ... as its initializers, in order")
+
+    def forward(p: Params, x: NDArray[Any]) -> Any:
+        for weight, array in zip(weights, p.values(), strict=True):
+            theirs = np.ascontiguousarray(array.T if weight.name in turned else array, np.float32)
+            weight.CopyFrom(onnx.numpy_helper.from_array(theirs, weight.name))
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        name = session.get_inputs()[0].name
+        return session.run(None, {name: np.ascontiguousarray(x.astype(np.float32))})[0]
+
+    return Implementation(forward=forward, sizes=units)
+
+
+def _chain(shapes: Sequence[tuple[int, ...]], problem: str) -> list[int]:
+    """Return the units of a chain of layers with these shapes of W1, b1, W2, b2, ..."""
+    pairs = list(zip(shapes[::2], shapes[1::2], strict=False))
+    units = [pairs[0][0][0], *(b[0] for _, b in pairs)] if pairs else []
+    good = len(shapes) == 2 * len(pairs) > 0 and all(
+        both == W for (W, _), both in zip(pairs, pairwise(units), strict=True)
+    )
+    if not good:
+        raise ValueError(f"{problem}, got the shapes {list(shapes)}")
+    return units
