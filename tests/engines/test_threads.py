@@ -324,3 +324,18 @@ def test_no_fork_copies_a_lock_that_another_thread_holds() -> None:
     finally:
         stop.set()
         holder.join()
+
+
+def test_a_second_signal_lets_the_first_one_through() -> None:
+    """Held back, the first Ctrl-C reaches the caller's handler with the second, which is held."""
+    received: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    try:
+        with HeldSignals():
+            signal.raise_signal(signal.SIGINT)
+            assert received == []
+            signal.raise_signal(signal.SIGINT)
+            assert received == [signal.SIGINT]
+        assert received == [signal.SIGINT] * 2
+    finally:
+        signal.signal(signal.SIGINT, before)
