@@ -199,7 +199,11 @@ def logits(params: dict[str, A], x: Array, *, input_scale: float | None = None) 
     def of_chunk(start: int) -> A:
         rows = range(start, min(start + CHUNK, n))
         chunk = as_input(params, x[rows.start : rows.stop, ...], input_scale)
-        return forward(params, check_examples(params, chunk, rows))  # names the row in all of x
+        try:
+            return forward(params, chunk)
+        except ValueError:
+            check_examples(params, chunk, rows)  # its message has the row in all of x
+            raise
 
     map_chunks = map_in_threads if is_numpy_array(x) else map
     return xp.concat(list(map_chunks(of_chunk, range(0, n, CHUNK))))

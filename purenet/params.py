@@ -72,6 +72,7 @@ __all__ = [
     "copy",
     "first_not_finite",
     "flat_views",
+    "from_layers",
     "is_weight",
     "layers",
     "names",
@@ -92,6 +93,12 @@ def is_weight(name: str) -> bool:
 def layers(params: dict[str, A]) -> list[tuple[A, A]]:
     """Return (W_k, b_k) for k = 1, ..., L, whatever the order of the dictionary."""
     return [(params[f"W{k}"], params[f"b{k}"]) for k in range(1, len(params) // 2 + 1)]
+
+
+def from_layers(pairs: Sequence[tuple[A, A]]) -> dict[str, A]:
+    """Return the dictionary of the layers (W_k, b_k): the inverse of `layers`."""
+    arrays = [array for pair in pairs for array in pair]
+    return dict(zip(names(len(pairs)), arrays, strict=True))
 
 
 def sizes(params: dict[str, A]) -> list[int]:

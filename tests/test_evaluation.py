@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from purenet import accuracy, evaluate, forward, loss, predict, predict_proba
+from purenet import accuracy, evaluate, forward, init, loss, predict, predict_proba
 from purenet.engines import CHUNK
 from purenet.evaluation import logits
 from tests.support.libraries import LIBRARIES, to_numpy
@@ -167,3 +167,14 @@ def test_the_row_of_a_bad_number_is_that_of_all_data() -> None:
     x[CHUNK + 7, 2] = np.nan
     with pytest.raises(ValueError, match=f"in row {CHUNK + 7}$"):
         predict(P, x)
+
+
+def test_an_error_that_is_not_about_x_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the examples are right, an error of `forward` reaches the caller."""
+
+    def forward(*_: Any) -> Any:
+        raise ValueError("of another kind")
+
+    monkeypatch.setattr("purenet.evaluation.forward", forward)
+    with pytest.raises(ValueError, match="of another kind"):
+        predict(init([2, 3]), np.ones((1, 2)))

@@ -14,14 +14,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from purenet.params import Params, layers, names, sizes
+import purenet
+from purenet.params import Params, from_layers, layers, sizes
 from purenet.testing.laws import Implementation
 from purenet.testing.trees import to_numpy
 
 __all__ = ["from_functions", "from_jax", "from_keras", "from_onnx", "from_sklearn", "from_torch"]
 
 
-def from_functions(  # noqa: PLR0915
+def from_functions(
     *,
     forward: Callable[..., Any] | None = None,
     loss: Callable[..., Any] | None = None,
@@ -81,22 +82,15 @@ def from_functions(  # noqa: PLR0915
     >>> from purenet.testing.conformance import check
     >>> check(implementation, "logits_are_within_rounding")
     """
-    columns, turned = samples == "columns", weights == "(out, in)"
+    columns, turned, takes_l2 = samples == "columns", weights == "(out, in)", l2
 
     def theirs(ours: Params) -> Any:
         pairs = [(W.T if turned else W, b) for W, b in layers(ours)]
-        if params == "list":
-            return pairs
-        arrays = [array for pair in pairs for array in pair]
-        return dict(zip(names(len(pairs)), arrays, strict=True))
+        return pairs if params == "list" else from_layers(pairs)
 
     def ours(given: Any) -> Params:
-        if params == "dict":
-            pairs = [(given[f"W{k}"], given[f"b{k}"]) for k in range(1, len(given) // 2 + 1)]
-        else:
-            pairs = list(given)
-        arrays = [array for W, b in pairs for array in (W.T if turned else W, b)]
-        return dict(zip(names(len(pairs)), map(np.asarray, arrays), strict=True))
+        pairs = layers(given) if params == "dict" else given
+        return from_layers([(np.asarray(W.T if turned else W), np.asarray(b)) for W, b in pairs])
 
     def batch(p: Params, x: NDArray[Any], y: NDArray[Any]) -> tuple[Any, Any]:
         t = y
@@ -106,12 +100,12 @@ def from_functions(  # noqa: PLR0915
         return (x.T, t.T if labels == "one-hot" else t) if columns else (x, t)
 
     def strength(value: float) -> dict[str, float]:
-        return {"l2": value} if l2 else {}
+        return {"l2": value} if takes_l2 else {}
 
     def data_term(value: Any, p: Params, penalty: float, n: int) -> Any:
         """Turn a sum into a mean, without the penalty, which is no part of it."""
-        decay = 0.5 * penalty * sum(float(np.vdot(W, W)) for W, _ in layers(p))
-        if not l2:
+        decay = _penalty(p, penalty)
+        if not takes_l2:
             return (value / n if reduction == "sum" else value) + decay
         return (value - decay) / n + decay if reduction == "sum" else value
 
@@ -135,13 +129,12 @@ def from_functions(  # noqa: PLR0915
         grads = ours(given)
         for name, g in grads.items():
             decay = l2 * p[name] if name.startswith("W") else 0
-            inside = strength(l2).get("l2") is not None
             if reduction == "sum":
-                grads[name] = ((g - decay * inside) / len(x) + decay).astype(p[name].dtype)
-            elif not inside:
+                grads[name] = ((g - decay * takes_l2) / len(x) + decay).astype(p[name].dtype)
+            elif not takes_l2:
                 grads[name] = (g + decay).astype(p[name].dtype)
         if value is None:
-            value = adapted_loss(p, x, y, l2=l2) if loss else _purenet_loss(p, x, y, l2)
+            value = adapted_loss(p, x, y, l2=l2) if loss else purenet.loss(p, x, y, l2=l2)
         else:
             value = p["W1"].dtype.type(data_term(value, p, l2, len(x)))
         return value, grads
@@ -166,10 +159,9 @@ def from_functions(  # noqa: PLR0915
     )
 
 
-def _purenet_loss(p: Params, x: NDArray[Any], y: NDArray[Any], l2: float) -> Any:
-    from purenet import loss  # noqa: PLC0415  # the name is an argument above
-
-    return loss(p, x, y, l2=l2)
+def _penalty(p: Params, l2: float) -> float:
+    """Return ½ l2 Σ‖W‖²."""
+    return 0.5 * l2 * sum(float(np.vdot(W, W)) for W, _ in layers(p))
 
 
 def from_torch(module: Any) -> Implementation:
@@ -248,7 +240,8 @@ def from_torch(module: Any) -> Implementation:
         value, state = objective(p, x, y, float(l2), grad=True)
         grads = torch.autograd.grad(value, list(state.values()))
         arrays = [np.array(g.numpy().T, order="C") for g in grads]
-        return value.detach().numpy()[()], dict(zip(names(len(grads) // 2), arrays, strict=True))
+        pairs = list(zip(arrays[::2], arrays[1::2], strict=True))
+        return value.detach().numpy()[()], from_layers(pairs)
 
     units = None
     if fixed:
@@ -376,8 +369,7 @@ def from_sklearn(model: Any) -> Implementation:
         model.coefs_, model.intercepts_ = [W for W, _ in pairs], [b for _, b in pairs]
         with np.errstate(all="ignore"):
             log_p = model.predict_log_proba(x.astype(p["W1"].dtype))
-        penalty = 0.5 * l2 * sum(float(np.vdot(W, W)) for W, _ in pairs)
-        return p["W1"].dtype.type(-log_p[np.arange(len(y)), y].mean() + penalty)
+        return p["W1"].dtype.type(-log_p[np.arange(len(y)), y].mean() + _penalty(p, l2))
 
     return Implementation(loss=loss, sizes=units)
 

@@ -321,7 +321,7 @@ def parametrize(
         known, default = MODEL_LAWS, list(MODEL_LAWS)
     else:
         default = _touching(implementation)
-    names = list(_known(laws or default, known))
+    names = _known(laws or default, known)
     _known(expected, known)
 
     def claim(name: str) -> Callable[[], None]:
@@ -400,7 +400,7 @@ def _touching(implementation: Implementation) -> list[str]:
 def _find(implementation: Implementation, name: str, domain: Domain) -> Finding:
     """Try one law."""
     law = LAWS[name]
-    claim = " ".join((law.holds.__doc__ or "").split())
+    claim = _claim(law.holds)
     if not set(law.functions) & set(implementation.given):
         return Finding(name, claim, "not given", f"no {' or '.join(law.functions)} is given")
     if implementation.sizes and name in OF_ANY_SIZES:
@@ -412,7 +412,8 @@ def _find(implementation: Implementation, name: str, domain: Domain) -> Finding:
     def trial(*drawn: Any) -> None:
         law.holds(recorder.implementation, *drawn)
 
-    outcome, message, replay = "pass", "", ""
+    outcome: Outcome = "pass"
+    message = replay = ""
     try:
         # Examples are small, and to make them smaller can take a minute.
         _try(law, trial, domain, phases=(Phase.generate,), print_blob=True)
@@ -423,16 +424,25 @@ def _find(implementation: Implementation, name: str, domain: Domain) -> Finding:
         raise
     except Flaky:
         outcome, message = "fail", "equal calls gave different results"
-    except Exception as error:  # as above
-        outcome, message = "fail", str(error) or type(error).__name__
-        if not isinstance(error, AssertionError):
-            message = f"{type(error).__name__}: {message}"
+    except Exception as error:  # the function under test may fail in any way
+        outcome, message = "fail", _message(error)
         notes = "\n".join(getattr(error, "__notes__", []))
         blob = re.search(r"reproduce_failure\('[^']*', b'([^']*)'\)", notes)
         replay = blob[1] if blob else domain.replay or ""
     seconds = round(time.monotonic() - started, 3)
     call = recorder.last_call() if outcome == "fail" else ""
-    return Finding(name, claim, outcome, message, call, replay, seconds)  # type: ignore[arg-type]
+    return Finding(name, claim, outcome, message, call, replay, seconds)
+
+
+def _claim(law: Callable[..., None]) -> str:
+    """Return the claim of a law: its docstring, as one line."""
+    return " ".join((law.__doc__ or "").split())
+
+
+def _message(error: Exception) -> str:
+    """Return the message of an error, with its type unless it is what laws raise."""
+    message = str(error) or type(error).__name__
+    return message if isinstance(error, AssertionError) else f"{type(error).__name__}: {message}"
 
 
 def _try(law: Law, trial: Callable[..., None], domain: Domain, **more: Any) -> None:
@@ -540,7 +550,7 @@ def _survey_model(
     findings = []
     for name in _known(laws or MODEL_LAWS, MODEL_LAWS):
         law = MODEL_LAWS[name]
-        claim, started = " ".join((law.__doc__ or "").split()), time.monotonic()
+        claim, started = _claim(law), time.monotonic()
         if model.data is None and name in ("gradient_is_additive", "order_changes_nothing"):
             findings.append(Finding(name, claim, "not applicable", "no data are given"))
             continue
@@ -548,12 +558,10 @@ def _survey_model(
         message = ""
         try:
             law(model, np.random.default_rng(seed))
-        except AssertionError as error:
-            outcome, message = "fail", str(error)
         except ValueError:
             raise
-        except Exception as error:  # the function under test may fail in any way
-            outcome, message = "fail", f"{type(error).__name__}: {error}"
+        except Exception as error:  # as above
+            outcome, message = "fail", _message(error)
         seconds = round(time.monotonic() - started, 3)
         findings.append(Finding(name, claim, outcome, message, seconds=seconds))
     return tuple(findings)

@@ -85,8 +85,7 @@ def tolerances(
 ) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
     """Return the gradient, and how far rounding may take another evaluation from it."""
     tree = Tree("params", model.params)
-    here = model.gradient(model.params)
-    eps = max(float(np.finfo(a.dtype).eps) for a in tree.arrays.values())
+    here, eps = model.gradient(model.params), tree.eps
     n = 0 if model.data is None else len(model.data[0])
     terms = [np.abs(g) for g in here]
     for i in range(n):
@@ -166,7 +165,7 @@ def functions_are_pure(model: Model, rng: np.random.Generator) -> None:  # noqa:
 def equal_calls_give_equal_results(model: Model, rng: np.random.Generator) -> None:  # noqa: ARG001
     """Two equal calls give the same loss and the same gradient, up to rounding."""
     here, again = (model.gradient(model.params) for _ in range(2))
-    eps = max(float(np.finfo(a.dtype).eps) for a in Tree("params", model.params).arrays.values())
+    eps = Tree("params", model.params).eps
     tolerance = [np.full(g.shape, ROUNDINGS * eps * np.max(np.abs(g), initial=0)) for g in here]
     assert_near(model, again, here, tolerance, "at the second call, the gradient of")
     values = {model.value(model.params) for _ in range(4)}

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 
 import purenet
 from purenet import Config, State, TrainResult
-from purenet.params import Params, copy, is_weight, layers, names, sizes
+from purenet.params import Params, copy, from_layers, is_weight, layers, sizes
 from purenet.testing.conformance import Implementation, examples_until_caught
 
 __all__ = ["MUTANTS", "TEMPLATES", "Mutant", "main"]
@@ -59,8 +59,7 @@ def forward_by_text(params: Params, x: NDArray[Any]) -> NDArray[Any]:
     """Return the logits of the layers in the order of their names as text: 1, 10, 11, 2, ..."""
     pairs = layers(params)
     order = sorted(range(len(pairs)), key=lambda k: str(k + 1))
-    arrays = [array for k in order for array in pairs[k]]
-    return purenet.forward(dict(zip(names(len(pairs)), arrays, strict=True)), x)
+    return purenet.forward(from_layers([pairs[k] for k in order]), x)
 
 
 def loss_with(

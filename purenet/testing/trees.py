@@ -54,6 +54,11 @@ class Tree:
         if not any(array.size for array in self.arrays.values()):
             raise ValueError(f"{title} must hold at least one number, got {list(self.arrays)}")
 
+    @property
+    def eps(self) -> float:
+        """Return the machine epsilon of the coarsest array."""
+        return max(float(np.finfo(array.dtype).eps) for array in self.arrays.values())
+
     def build(self, arrays: Sequence[NDArray[Any]]) -> Any:
         """Return a tree of this form and library with other numbers."""
         made = [like_leaf(a, b) for a, b in zip(arrays, self.leaves.values(), strict=True)]

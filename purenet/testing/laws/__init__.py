@@ -6,7 +6,7 @@ AssertionError if the claim is false for them. `purenet.testing.conformance` run
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -46,6 +46,8 @@ ERRORS: Group = "errors"
 """What purenet refuses."""
 
 
+FUNCTIONS = ("init", "forward", "loss", "backward", "momentum_step", "train")
+
 SLACK: ContextVar[float] = ContextVar("SLACK", default=0.0)
 """A stated deviation: so much of max(1, |exact|) is granted beside each bound."""
 
@@ -83,14 +85,12 @@ class Implementation:
     @property
     def given(self) -> dict[str, Callable[..., Any]]:
         """Return the functions that are given, by name."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: f for name, f in values.items() if name != "sizes" and f is not None}
+        values = {name: getattr(self, name) for name in FUNCTIONS}
+        return {name: f for name, f in values.items() if f is not None}
 
     def with_purenet(self) -> Any:
         """Return an implementation with purenet's functions in place of those that are missing."""
-        names = [field.name for field in fields(self) if field.name != "sizes"]
-        missing = {name: getattr(purenet, name) for name in names if name not in self.given}
-        return replace(self, **missing)
+        return replace(self, **{name: getattr(purenet, name) for name in FUNCTIONS} | self.given)
 
 
 @dataclass(frozen=True)

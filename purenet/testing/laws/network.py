@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import DTypeLike, NDArray
 
-from purenet.params import Params, layers, names, sizes
+from purenet.params import Params, from_layers, layers, names, sizes
 from purenet.testing import error_bounds, oracles
 from purenet.testing.gradients import check_gradients
 from purenet.testing.laws import (
@@ -139,8 +139,7 @@ def layers_go_by_number(under_test: Implementation, problem: Problem) -> None:
         ((np.eye(units, k=k % 2) + 0.5 * np.eye(units)).astype(dtype), np.full(units, k / 8, dtype))
         for k in range(2, 11)
     ]
-    arrays = [array for pair in (first, *inserted, *others) for array in pair]
-    deep = dict(zip(names(10 + len(others)), arrays, strict=True))
+    deep = from_layers([first, *inserted, *others])
     if not others:
         y = y % units
     by_name = dict(sorted(deep.items()))

@@ -12,7 +12,7 @@ from purenet.params import check_integer
 from purenet.testing.operations.catalogue import OPERATIONS, Operation
 from purenet.testing.operations.double_double import Double
 from purenet.testing.operations.examples import Draw, Example
-from purenet.testing.operations.libraries import Library, to_numpy
+from purenet.testing.operations.libraries import Library, numbers_of
 from purenet.testing.operations.precision import FORMATS, Arithmetic, Bound, Precision
 
 __all__ = ["Failure", "OperationReport", "OutputReport", "check_operation"]
@@ -307,11 +307,11 @@ class Trial:
         """Check the form of the results, their bounds, their bits and the arguments."""
         given = self._arrays(example.arguments)
         exact = self.operation.exact(*example.arguments)
-        shapes = [one.high.shape for one in exact]
+        shapes = shapes_of(exact)
         self._leave(np.nan, shapes)
         results = self._call(given, shapes)
         for array, before in zip(given, example.arguments, strict=True):
-            if not np.array_equal(to_numpy(array) if np.ndim(before) else before, before):
+            if not np.array_equal(numbers_of(array) if np.ndim(before) else before, before):
                 raise Wrong("arguments are not written", "an argument changed")
         self._check_bits(given, shapes, results)
         errors = self._errors(exact, example.arguments)
@@ -361,7 +361,7 @@ class Trial:
             return  # the definition drops this element, and with it the NaN
         target[row, column] = np.nan
         exact = self.operation.exact(*arguments)
-        results = self._call(self._arrays(arguments), [one.high.shape for one in exact])
+        results = self._call(self._arrays(arguments), shapes_of(exact))
         law = "a NaN shows in its own results and in no others"
         for name, got, one in zip(self.operation.outputs, results, exact, strict=True):
             lost = np.isnan(one.high)
@@ -376,21 +376,21 @@ class Trial:
         """Cut, pad and reverse the batch: each row of a result keeps its bits."""
         assert self.operation.by_row is not None
         inputs, outputs = self.operation.by_row
-        whole = self._results(example.arguments)
+        shapes = shapes_of(self.operation.exact(*example.arguments))
+        whole = self._call(self._arrays(example.arguments), shapes)
         n = len(example.arguments[inputs[0]])
         for what, rows in batches_of(n):
             arguments = list(example.arguments)
             for k in inputs:
                 arguments[k] = arguments[k][rows]
-            part = self._results(arguments)
+            of_part = [
+                (len(rows), *shape[1:]) if k in outputs else shape for k, shape in enumerate(shapes)
+            ]
+            part = self._call(self._arrays(arguments), of_part)
             for k in outputs:
                 if not same_bits(part[k], whole[k][rows]):
                     name = self.operation.outputs[k]
                     raise Wrong("a row does not depend on its batch", f"{name} changes {what}")
-
-    def _results(self, arguments: Sequence[Any]) -> list[Vector]:
-        exact = self.operation.exact(*arguments)
-        return self._call(self._arrays(arguments), [one.high.shape for one in exact])
 
     def _arrays(self, arguments: Sequence[Any]) -> list[Any]:
         """Return the arguments as arrays of the library; numbers stay as they are."""
@@ -422,7 +422,7 @@ class Trial:
         for name, result, shape in zip(names, results, shapes, strict=True):
             if misfit := self.library.misfit(result, given[0], shape, self.precision.output):
                 raise Wrong(law, f"{name} {misfit}")
-        return [to_numpy(result) for result in results]
+        return [numbers_of(result) for result in results]
 
     def _errors(self, exact: Sequence[Double], arguments: Sequence[Any]) -> list[Vector]:
         """Bound the errors of the results."""
@@ -434,6 +434,11 @@ class Trial:
                 self.arithmetic.result(one.high, error)
                 for one, error in zip(exact, errors, strict=True)
             ]
+
+
+def shapes_of(exact: Sequence[Double]) -> list[tuple[int, ...]]:
+    """Return the shapes of results."""
+    return [one.high.shape for one in exact]
 
 
 def worst_share(

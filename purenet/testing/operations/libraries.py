@@ -4,10 +4,12 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from array_api_compat import array_namespace, device, is_array_api_obj, is_jax_array, to_device
+from array_api_compat import array_namespace, device, is_array_api_obj
 from numpy.typing import NDArray
 
-__all__ = ["Library", "to_numpy"]
+from purenet.testing.trees import to_numpy
+
+__all__ = ["Library", "numbers_of"]
 
 
 class Library:
@@ -74,8 +76,8 @@ def dtype_name(array: Any) -> str:
     return str(array.dtype).rpartition(".")[2]
 
 
-def to_numpy(array: Any) -> NDArray[Any]:
-    """Return the numbers of an array as float64, or as integers, in NumPy.
+def numbers_of(array: Any) -> NDArray[Any]:
+    """Return a copy of the numbers of an array as float64, or as integers, in NumPy.
 
     Parameters
     ----------
@@ -87,16 +89,12 @@ def to_numpy(array: Any) -> NDArray[Any]:
     numpy.ndarray
         Its numbers.
     """
-    if isinstance(array, np.generic | np.ndarray):
-        found: NDArray[Any] = np.array(array)
-    else:
-        if hasattr(array, "detach"):  # PyTorch's graph
-            array = array.detach()
-        if dtype_name(array) == "bfloat16":  # NumPy knows it only by ml_dtypes
-            xp = array_namespace(array)
-            array = xp.astype(array, xp.float32)
-        found = np.array(array if is_jax_array(array) else to_device(array, "cpu"))
+    in_numpy = isinstance(array, np.generic | np.ndarray)
+    if not in_numpy and dtype_name(array) == "bfloat16":  # NumPy knows it only by ml_dtypes
+        xp = array_namespace(array)
+        array = xp.astype(array, xp.float32)
+    found = to_numpy(array)
     if found.dtype.kind in "iub":
-        return found
+        return found.copy()
     with np.errstate(invalid="ignore"):  # the NaN of bfloat16
         return found.astype(np.float64)
