@@ -11,7 +11,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # there is a process for each core
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 import purenet
 
@@ -29,7 +29,12 @@ if find_spec("jax"):
     ):
         jax.config.update(least, 0)  # type: ignore[no-untyped-call]
 
-common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+common = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow],
+    # To explain a counterexample takes ten times as long as to make it small.
+    "phases": set(Phase) - {Phase.explain},
+}
 settings.register_profile("default", max_examples=40, derandomize=True, **common)  # type: ignore[arg-type]
 settings.register_profile("thorough", max_examples=5000, **common)  # type: ignore[arg-type]
 settings.load_profile("default")

@@ -8,6 +8,7 @@ architectures, see `purenet.testing.models`; for modules of other libraries,
 """
 
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,7 @@ from numpy.typing import DTypeLike
 
 from purenet.params import check_integer, check_number
 from purenet.testing import strategies
-from purenet.testing.code import IMPORTS, as_call
+from purenet.testing.code import IMPORTS, as_call, as_code
 from purenet.testing.laws import SLACK, Implementation, Law, network, optim, training
 from purenet.testing.models import MODEL_LAWS, Model
 
@@ -71,6 +72,9 @@ FORM = _group("form")
 
 ERRORS = _group("errors")
 """The laws about what purenet refuses."""
+
+SHRINKING = 4.0
+"""The seconds in which a counterexample of a law is made smaller."""
 
 # These draw networks of their own, which functions of one network cannot take.
 OF_ANY_SIZES = ("layers_go_by_number", "init_draws_what_it_is_asked_for")
@@ -408,15 +412,23 @@ def _find(implementation: Implementation, name: str, domain: Domain) -> Finding:
         return Finding(name, claim, "not applicable", reason)
     recorder = Recorder(implementation)
     started = time.monotonic()
+    ends, failed = math.inf, set()
 
     def trial(*drawn: Any) -> None:
-        law.holds(recorder.implementation, *drawn)
+        nonlocal ends
+        if time.monotonic() > ends and as_code(drawn) not in failed:
+            return  # it takes too long: nothing but the counterexample fails any more
+        try:
+            law.holds(recorder.implementation, *drawn)
+        except Exception:
+            ends = min(ends, time.monotonic() + SHRINKING)
+            failed.add(as_code(drawn))
+            raise
 
     outcome: Outcome = "pass"
     message = replay = ""
     try:
-        # Examples are small, and to make them smaller can take a minute.
-        _try(law, trial, domain, phases=(Phase.generate,), print_blob=True)
+        _try(law, trial, domain, phases=(Phase.generate, Phase.shrink), print_blob=True)
     except DidNotReproduce as error:
         if "completed successfully" not in str(error):
             raise NoReplayError(f"replay {domain.replay!r} is of another law or domain") from error

@@ -15,7 +15,7 @@ finite in float32. Examples shrink to small sizes, zeros, float64 and plain C or
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
@@ -35,7 +35,6 @@ __all__ = [
 ]
 
 Sizes = st.SearchStrategy[list[int]] | Sequence[int]
-T = TypeVar("T")
 
 LAYOUTS = ("C", "Fortran", "reversed", "sliced", "read-only")
 """The layouts of arrays: C and Fortran order, views with negative strides, views that skip the NaN
@@ -196,16 +195,16 @@ def networks(
     >>> find(networks([1, 2]), lambda params: params["b1"].any())
     {'W1': array([[0., 0.]]), 'b1': array([0., 1.])}
     """
-    dtype = np.dtype(draw(st.sampled_from(dtypes)))
+    dtype = np.dtype(draw(_one_of(tuple(dtypes))))
     sizes = draw(sizes) if isinstance(sizes, st.SearchStrategy) else sizes
     values = draw(_values(dtype, ordinary))
-    scales = [(1.0, 0.0)] if ordinary else [(1.0, 0.0), (1.0, 0.0), (1e4, 0.0), (1.0, 1e4)]
-    scale, shift = draw(st.sampled_from(scales))
-    drawn_layouts = [draw(st.sampled_from(layouts)) for _ in names(len(sizes) - 1)]
+    scales = ((1.0, 0.0), (1.0, 0.0), (1e4, 0.0), (1.0, 1e4))[: 1 if ordinary else None]
+    scale, shift = draw(_one_of(scales))
+    drawn_layouts = [draw(_one_of(tuple(layouts))) for _ in names(len(sizes) - 1)]
     arrays: list[NDArray[Any]] = []
     for fan_in, fan_out in pairwise(sizes):
         # Bias and weights of a unit are drawn together, so that shrinking removes whole units.
-        units = np.array(draw(_vector(fan_out, _vector(1 + fan_in, values))), dtype)
+        units = _numbers(draw(_rows(fan_out, 1 + fan_in)), values)[:, : 1 + fan_in]
         arrays += [units[:, 1:].T, units[:, 0]]
     arrays[-2:] = [scale * arrays[-2], scale * arrays[-1] + shift]
     triples = zip(names(len(sizes) - 1), drawn_layouts, arrays, strict=True)
@@ -253,20 +252,18 @@ def batches(
     >>> find(batches([2, 3]), lambda batch: batch[1].max() == 2)
     (array([[0., 0.]]), array([2]))
     """
-    dtype = np.dtype(draw(st.sampled_from(dtypes)))
+    dtype = np.dtype(draw(_one_of(tuple(dtypes))))
     sizes = draw(sizes) if isinstance(sizes, st.SearchStrategy) else sizes
     features, classes = sizes[0], sizes[-1]
     values = draw(_values(dtype, ordinary))
-    label_dtypes = [t for t in (np.int64, np.int32, np.uint8) if np.iinfo(t).max >= classes]
-    label_dtype = draw(st.sampled_from(label_dtypes))
-    x_layout, y_layout = (draw(st.sampled_from(layouts)) for _ in range(2))
-    example = st.tuples(st.integers(0, classes - 1), _vector(features, values))
+    label_dtypes = (np.int64, np.int32, np.uint8)[: 3 if classes <= 255 else 2]
+    label_dtype = draw(_one_of(label_dtypes))
+    x_layout, y_layout = (draw(_one_of(tuple(layouts))) for _ in range(2))
     least, most = 1, max_examples
     if batch_sizes is not None:
-        least = most = draw(st.sampled_from(batch_sizes))
-    examples = draw(st.lists(example, min_size=least, max_size=most))
-    labels, rows = zip(*examples, strict=True)
-    x, y = np.array(rows, dtype), np.array(labels, label_dtype)
+        least = most = draw(_one_of(tuple(batch_sizes)))
+    labels, rows = zip(*draw(_examples(features, classes, least, most)), strict=True)
+    x, y = _numbers(rows, values)[:, :features], np.array(labels, label_dtype)
     return lay_out(x, x_layout), lay_out(y, y_layout)
 
 
@@ -314,7 +311,7 @@ def problems(
     Problem(params={'W1': array([[0.]]), 'b1': array([0.])},
             x=array([[0.], [0.]]), y=array([0, 0]), l2=0.0)
     """
-    dtype = np.dtype(draw(st.sampled_from(dtypes)))
+    dtype = np.dtype(draw(_one_of(tuple(dtypes))))
     sizes = draw(sizes) if isinstance(sizes, st.SearchStrategy) else sizes
     if l2 is None:
         l2 = st.just(0.0) | st.floats(0, 1)
@@ -329,19 +326,44 @@ def problems(
 def _values(
     dtype: np.dtype[Any],
     ordinary: bool,  # noqa: FBT001
-) -> st.SearchStrategy[st.SearchStrategy[float]]:
-    """Draw a strategy for the numbers of a network or a batch, at most 2 in magnitude."""
-    info = np.finfo(dtype)
-    subnormal, tiny = float(info.smallest_subnormal), float(info.smallest_normal)
-    simple = st.sampled_from([0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5])
-    real = st.floats(-2, 2, width=64 if dtype == np.float64 else 32)
+) -> st.SearchStrategy[NDArray[Any]]:
+    """Draw what the values of a byte stand for: numbers of at most 2, or at most 1 if ordinary."""
+    rng, info = np.random.default_rng(0), np.finfo(dtype)
     if ordinary:
-        sizes = st.sampled_from([0.5, -0.5, 1.0, -1.0, 0.25]) | st.floats(0.125, 2, width=32)
-        return st.just(sizes | sizes.map(lambda value: -value))
-    small = st.sampled_from([0.0, 1.0, -0.0, subnormal, -subnormal, tiny, -tiny / 2, tiny**0.5])
-    return st.sampled_from([simple, real, small, simple | real | small])
+        sizes = np.append([0.5, 1.0, 0.25], rng.uniform(0.125, 1, 125))
+        return st.just(np.column_stack([sizes, -sizes]).ravel().astype(dtype))
+    subnormal, tiny = float(info.smallest_subnormal), float(info.smallest_normal)
+    simple = [0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5]
+    small = [0.0, 1.0, -0.0, subnormal, -subnormal, tiny, -tiny / 2, tiny**0.5]
+    real = [*simple, *rng.uniform(-2, 2, 249)]
+    kinds = (simple, real, small, [*simple, *small[2:], *real[7:20]])
+    return st.sampled_from([np.resize(np.array(kind, dtype), 256) for kind in kinds])
 
 
 @lru_cache
-def _vector(length: int, values: st.SearchStrategy[T]) -> st.SearchStrategy[list[T]]:
-    return st.lists(values, min_size=length, max_size=length)
+def _one_of(values: tuple[Any, ...]) -> st.SearchStrategy[Any]:
+    return st.sampled_from(values)
+
+
+@lru_cache
+def _rows(count: int, length: int) -> st.SearchStrategy[list[bytes]]:
+    return st.lists(_row(length), min_size=count, max_size=count)
+
+
+@lru_cache
+def _examples(features: int, classes: int, least: int, most: int) -> st.SearchStrategy[Any]:
+    """Draw labels and rows of examples."""
+    example = st.tuples(st.integers(0, classes - 1), _row(features))
+    return st.lists(example, min_size=least, max_size=most)
+
+
+@lru_cache
+def _row(length: int) -> st.SearchStrategy[bytes]:
+    """Draw a byte for each number of a row, and some more, so that fewer take the same bytes."""
+    width = -(-length // 8) * 8
+    return st.binary(min_size=width, max_size=width)
+
+
+def _numbers(rows: Sequence[bytes], values: NDArray[Any]) -> NDArray[Any]:
+    """Return the matrix of what the bytes of rows stand for."""
+    return values[np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1)]

@@ -192,7 +192,7 @@ def test_ordinary_problems_leave_out_what_a_naive_softmax_fails_on() -> None:
 
 
 def test_slack_admits_a_stated_deviation() -> None:
-    """An epsilon of 1e-9 in the logarithm needs a slack of 1e-8 on ordinary problems."""
+    """An epsilon of 1e-9 in the logarithm needs a slack of 1e-5 on ordinary problems."""
 
     def loss(params: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0) -> Any:
         p = purenet.predict_proba(params, x)[np.arange(len(y)), y]
@@ -202,7 +202,7 @@ def test_slack_admits_a_stated_deviation() -> None:
     domain = problems([3, 2], dtypes=[np.float64], ordinary=True)
     given: dict[str, Any] = {"laws": ["loss_is_within_rounding"], "problems": domain}
     assert not survey(Implementation(loss=loss), **given).ok
-    assert survey(Implementation(loss=loss), slack=1e-6, **given).ok
+    assert survey(Implementation(loss=loss), slack=1e-5, **given).ok
 
 
 def test_laws_that_draw_their_own_networks_do_not_apply_to_fixed_sizes() -> None:
