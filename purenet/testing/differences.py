@@ -179,6 +179,8 @@ class FlatFunction:
 
     def scaled(self, value: Any) -> float:
         """Return a value of f in units of 2**exponent, exactly."""
+        if not self.exponent:
+            return float(value)
         with np.errstate(all="ignore"):
             return float(np.ldexp(np.float64(value), -self.exponent))
 

@@ -8,7 +8,6 @@ from array_api_compat import (
     array_namespace,
     device,
     is_jax_array,
-    is_numpy_array,
     is_torch_array,
     to_device,
 )
@@ -47,6 +46,7 @@ class Tree:
         self.leaves: dict[str, Any] = {}
         self._collect("" if isinstance(tree, Mapping | list | tuple) else title, tree)
         self.arrays = {name: to_numpy(leaf) for name, leaf in self.leaves.items()}
+        self._convert = [_from_numpy(leaf) for leaf in self.leaves.values()]
         for name, array in self.arrays.items():
             if array.dtype not in (np.float32, np.float64):
                 where = title if name == title else f"{title}[{name!r}]"
@@ -61,8 +61,8 @@ class Tree:
 
     def build(self, arrays: Sequence[NDArray[Any]]) -> Any:
         """Return a tree of this form and library with other numbers."""
-        made = [like_leaf(a, b) for a, b in zip(arrays, self.leaves.values(), strict=True)]
-        return _rebuilt(self.tree, iter(made))
+        made = (convert(a) for convert, a in zip(self._convert, arrays, strict=True))
+        return _rebuilt(self.tree, made)
 
     def _collect(self, name: str, tree: Any) -> None:
         if isinstance(tree, Mapping):
@@ -98,18 +98,19 @@ def to_numpy(array: Any) -> NDArray[Any]:
     numpy.ndarray
         Its numbers.
     """
+    if isinstance(array, np.ndarray | np.generic) or not hasattr(array, "dtype"):
+        return np.asarray(array)
     if is_torch_array(array):
         array = array.detach()
-    if is_numpy_array(array) or not hasattr(array, "dtype") or isinstance(array, np.generic):
-        return np.asarray(array)
     return np.asarray(array if is_jax_array(array) else to_device(array, "cpu"))
 
 
-def like_leaf(array: NDArray[Any], leaf: Any) -> Any:
-    """Return a NumPy array as an array of the library and on the device of a leaf."""
+def _from_numpy(leaf: Any) -> Callable[[NDArray[Any]], Any]:
+    """Return a function that makes arrays of the library and on the device of a leaf."""
     if is_torch_array(leaf) or is_jax_array(leaf):
-        return to_device(array_namespace(leaf).asarray(array), device(leaf))
-    return array
+        xp, where = array_namespace(leaf), device(leaf)
+        return lambda array: to_device(xp.asarray(array), where)
+    return lambda array: array
 
 
 def autodiff(f: Callable[[Any], Any], params: Tree) -> Any:

@@ -152,7 +152,7 @@ def test_the_tolerance_of_a_small_function_on_a_large_offset_is_the_noise_of_the
 
 def test_noise_is_measured_where_it_does_not_show_in_the_value() -> None:
     """The noise 1e8 eps of (sin x + 1e8) - 1e8, of size 1, refuses no right derivative."""
-    for x in np.random.default_rng(0).uniform(-2, 2, 50):
+    for x in np.random.default_rng(0).uniform(-2, 2, 25):
         assert scalar(lambda v: (np.sin(v) + 1e8) - 1e8, np.cos(x), x).verdict == "agrees"
         assert scalar(lambda v: (np.sin(v) + 1e8) - 1e8, np.cos(x) + 0.1, x).verdict == "disagrees"
 
@@ -183,7 +183,7 @@ def test_a_gradient_may_have_lost_its_digits_by_cancellation() -> None:
 def test_a_float32_gradient_may_have_lost_digits_where_a_probability_is_nearly_1() -> None:
     """A float32 gradient agrees though 1 - p and log p have a relative error of eps / (1 - p)."""
     x, y = np.ones((1, 1), np.float32), np.array([0])
-    for z in np.linspace(4, 16, 40):
+    for z in np.linspace(4, 16, 20):
         params = {"W1": np.zeros((1, 2), np.float32), "b1": np.array([z, 0], np.float32)}
         grads = backward(params, x, y)[1]
         assert not check_gradients(lambda p: loss(p, x, y), grads, params).count("disagrees")
@@ -267,7 +267,7 @@ def test_kinks_hidden_behind_each_other_make_no_right_derivative_wrong(as_result
     rng = np.random.default_rng(0)
     step = np.cbrt(np.finfo(as_result).eps)
     verdicts = []
-    for _ in range(120):
+    for _ in range(60):
         m = rng.poisson(10.0 ** rng.uniform(-1, 3))
         d = 16 * step * rng.uniform(-1, 1, m)
         jumps = step * 10.0 ** rng.uniform(-2, 2) * rng.standard_normal(m)
@@ -279,7 +279,7 @@ def test_kinks_hidden_behind_each_other_make_no_right_derivative_wrong(as_result
         verdicts.append(scalar(f, right, 0.0).verdict)
         assert scalar(f, right + 1 + 2 * np.sum(np.abs(jumps)), 0.0).verdict != "agrees"
     assert "disagrees" not in verdicts
-    assert verdicts.count("agrees") > 80
+    assert verdicts.count("agrees") > 40
 
 
 def test_a_kink_nearer_than_float32_can_tell_makes_no_float32_gradient_wrong() -> None:
@@ -319,7 +319,7 @@ def test_where_no_derivative_exists_no_claim_agrees(f: Scalar) -> None:
     assert all(scalar(f, claim, 0.0).verdict != "agrees" for claim in (0.0, 1.0, 1e6))
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     st.lists(st.integers(1, 6), min_size=2, max_size=4),
     st.integers(0, 10**6),
@@ -671,8 +671,8 @@ def test_the_complex_step_refuses_what_is_not_analytic() -> None:
 
 
 def test_units_at_their_kink_for_every_example_are_no_mistake_in_float32() -> None:
-    """In 12 float32-only networks with such a unit, no right gradient disagrees."""
-    for seed in range(12):
+    """In 6 float32-only networks with such a unit, no right gradient disagrees."""
+    for seed in range(6):
         rng = np.random.default_rng(seed)
         params = init([3, 5, 3], seed=seed)
         params["W1"][:, 0] = 0

@@ -63,8 +63,8 @@ def widely(f: Function) -> Function:
             results = f(*floats)
         store = args[0].dtype
         if isinstance(results, tuple):
-            return tuple(np.asarray(r).astype(store) for r in results)
-        return np.asarray(results).astype(store)
+            return tuple(np.asarray(r).astype(store, copy=False) for r in results)
+        return np.asarray(results).astype(store, copy=False)
 
     return computed
 
