@@ -8,6 +8,7 @@ architectures are checked as a `purenet.testing.models.Model`.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -164,7 +165,7 @@ def _penalty(p: Params, l2: float) -> float:
     return 0.5 * l2 * sum(float(np.vdot(W, W)) for W, _ in layers(p))
 
 
-def from_torch(module: Any) -> Implementation:
+def from_torch(module: Any) -> Implementation:  # needs PyTorch
     """Adapt a PyTorch module of linear layers, or a function that makes one.
 
     Parameters
@@ -187,68 +188,66 @@ def from_torch(module: Any) -> Implementation:
     import torch  # noqa: PLC0415
 
     fixed = isinstance(module, torch.nn.Module)
+    made: dict[tuple[int, ...], Any] = {}
 
     def linears(one: Any) -> list[str]:
         found = [name for name, part in one.named_modules() if isinstance(part, torch.nn.Linear)]
-        covered = {f"{name}.{kind}" for name in found for kind in ("weight", "bias")}
-        if not found or covered != {name for name, _ in one.named_parameters()}:
+        given = [name for name, _ in one.named_parameters()]
+        if not found or {f"{n}.{kind}" for n in found for kind in ("weight", "bias")} != set(given):
             raise ValueError(
                 "the module must consist of torch.nn.Linear layers with a bias, "
-                f"got the parameters {[name for name, _ in one.named_parameters()]}: "
-                "check others as a Model"
+                f"got the parameters {given}: check others as a Model"
             )
         return found
 
-    made: dict[tuple[int, ...], Any] = {}
-
-    def of(p: Params) -> Any:
-        if fixed:
-            return module
+    def logits(p: Params, x: Any) -> Any:
         key = tuple(sizes(p))
-        if key not in made:
+        if not fixed and key not in made:
             made[key] = module(list(key))
-        return made[key]
-
-    def tensors(p: Params, *, grad: bool) -> tuple[Any, dict[str, Any]]:
-        one, state = of(p), {}
+        one = module if fixed else made[key]
+        state = {}
         for name, (W, b) in zip(linears(one), layers(p), strict=True):
-            for kind, array in (("weight", W.T), ("bias", b)):
-                tensor = torch.tensor(np.ascontiguousarray(array))
-                state[f"{name}.{kind}"] = tensor.requires_grad_(grad)
-        return one, state
+            state |= {f"{name}.weight": W.T, f"{name}.bias": b}
+        return torch.func.functional_call(one, state, (x,))
 
-    def logits(p: Params, x: NDArray[Any], *, grad: bool = False) -> tuple[Any, dict[str, Any]]:
-        one, state = tensors(p, grad=grad)
-        examples = torch.tensor(np.ascontiguousarray(x.astype(p["W1"].dtype)))
-        return torch.func.functional_call(one, state, (examples,)), state
+    if not fixed:
+        return _by_autograd(logits)
+    found = dict(module.named_parameters())
+    shapes = [tuple(found[f"{name}.weight"].shape) for name in linears(module)]
+    return _by_autograd(logits, sizes=[shapes[0][1], *(out for out, _ in shapes)])
 
-    def objective(p: Params, x: Any, y: Any, l2: float, *, grad: bool) -> tuple[Any, Any]:
-        z, state = logits(p, x, grad=grad)
-        value = torch.nn.functional.cross_entropy(z, torch.tensor(y.astype(np.int64)))
-        squares = [(t * t).sum() for name, t in state.items() if name.endswith("weight")]
-        return value + 0.5 * l2 * torch.stack(squares).sum(), state
+
+def _by_autograd(logits: Callable[..., Any], **domain: Any) -> Implementation:  # needs PyTorch
+    """Return the functions of PyTorch logits(params, x), where params are as purenet's."""
+    import torch  # noqa: PLC0415
+
+    def tensor(array: NDArray[Any], dtype: Any) -> Any:
+        return torch.tensor(np.ascontiguousarray(array.astype(dtype)))
+
+    def tensors(p: Params) -> dict[str, Any]:
+        return {name: tensor(array, array.dtype) for name, array in p.items()}
+
+    def objective(p: dict[str, Any], x: Any, y: NDArray[Any], l2: float) -> Any:
+        value = torch.nn.functional.cross_entropy(logits(p, x), tensor(y, np.int64))
+        return value + 0.5 * float(l2) * sum((W * W).sum() for W, _ in layers(p))
 
     def forward(p: Params, x: NDArray[Any]) -> Any:
-        return logits(p, x)[0].detach().numpy().copy()
+        return logits(tensors(p), tensor(x, p["W1"].dtype)).detach().numpy().copy()
 
     def loss(p: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0) -> Any:
-        return objective(p, x, y, float(l2), grad=False)[0].numpy()[()]
+        value = objective(tensors(p), tensor(x, p["W1"].dtype), y, l2)
+        return value.detach().numpy()[()]
 
     def backward(
         p: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0
     ) -> tuple[Any, Params]:
-        value, state = objective(p, x, y, float(l2), grad=True)
-        grads = torch.autograd.grad(value, list(state.values()))
-        arrays = [np.array(g.numpy().T, order="C") for g in grads]
-        pairs = list(zip(arrays[::2], arrays[1::2], strict=True))
-        return value.detach().numpy()[()], from_layers(pairs)
+        given = {name: one.requires_grad_() for name, one in tensors(p).items()}
+        value = objective(given, tensor(x, p["W1"].dtype), y, l2)
+        grads = torch.autograd.grad(value, list(given.values()))
+        arrays = [np.array(g.numpy(), order="C") for g in grads]
+        return value.detach().numpy()[()], dict(zip(p, arrays, strict=True))
 
-    units = None
-    if fixed:
-        found = dict(module.named_parameters())
-        shapes = [tuple(found[f"{name}.weight"].shape) for name in linears(module)]
-        units = [shapes[0][1], *(out for out, _ in shapes)]
-    return Implementation(forward=forward, loss=loss, backward=backward, sizes=units)
+    return Implementation(forward=forward, loss=loss, backward=backward, **domain)
 
 
 def from_jax(forward: Callable[..., Any], *, sizes: Sequence[int] | None = None) -> Implementation:
@@ -305,7 +304,7 @@ def from_jax(forward: Callable[..., Any], *, sizes: Sequence[int] | None = None)
     return Implementation(forward=of_forward, loss=of_loss, backward=of_backward, sizes=units)
 
 
-def from_keras(model: Any) -> Implementation:
+def from_keras(model: Any) -> Implementation:  # needs Keras
     """Adapt a Keras model of dense layers: ReLU between them, and logits at the end.
 
     Parameters
@@ -316,21 +315,32 @@ def from_keras(model: Any) -> Implementation:
     Returns
     -------
     Implementation
-        `forward`. The backend decides how Keras differentiates, so a gradient is not reached.
+        `forward`; and `loss` and `backward` by the autodiff of JAX or PyTorch, if this is the
+        backend of Keras. With another backend a gradient is not reached. In the dtype of the model.
 
     Raises
     ------
+    ImportError
+        Keras is not installed.
     ValueError
         A model whose weights are not those of a chain of dense layers.
     """
-    shapes = [tuple(w.shape) for w in model.get_weights()]
+    import keras  # noqa: PLC0415
+
+    shapes = [tuple(w.shape) for w in model.weights]
     units = _chain(shapes, "the Keras model must consist of Dense layers with a bias")
+    domain: dict[str, Any] = {"sizes": units, "dtypes": (np.dtype(model.compute_dtype),)}
 
-    def forward(p: Params, x: NDArray[Any]) -> Any:
-        model.set_weights(list(p.values()))
-        return to_numpy(model(x.astype(p["W1"].dtype), training=False)).astype(p["W1"].dtype)
+    def logits(p: Params, x: Any) -> Any:
+        arrays = [array for pair in layers(p) for array in pair]  # JAX sorts dictionaries by name
+        return model.stateless_call(arrays, model.non_trainable_variables, x)[0]
 
-    return Implementation(forward=forward, sizes=units)
+    match keras.backend.backend():
+        case "jax":
+            return replace(from_jax(logits), **domain)
+        case "torch":
+            return _by_autograd(logits, **domain)
+    return Implementation(forward=lambda p, x: to_numpy(logits(p, x)), **domain)
 
 
 def from_sklearn(model: Any) -> Implementation:
@@ -374,7 +384,7 @@ def from_sklearn(model: Any) -> Implementation:
     return Implementation(loss=loss, sizes=units)
 
 
-def from_onnx(path: Any) -> Implementation:
+def from_onnx(path: Any) -> Implementation:  # needs ONNX
     """Adapt an ONNX model of fixed weights, run by ONNX Runtime.
 
     Parameters
@@ -417,7 +427,7 @@ def from_onnx(path: Any) -> Implementation:
         name = session.get_inputs()[0].name
         return session.run(None, {name: np.ascontiguousarray(x.astype(np.float32))})[0]
 
-    return Implementation(forward=forward, sizes=units)
+    return Implementation(forward=forward, sizes=units, dtypes=(np.float32,))
 
 
 def _chain(shapes: Sequence[tuple[int, ...]], problem: str) -> list[int]:

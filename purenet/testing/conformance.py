@@ -166,7 +166,7 @@ def survey(
     slack: float = 0.0,
     seed: int = 0,
     max_examples: int = 25,
-    dtypes: Sequence[DTypeLike] = (np.float64, np.float32),
+    dtypes: Sequence[DTypeLike] | None = None,
     replay: str | None = None,
 ) -> Survey:
     r"""Try laws on an implementation, and report which hold. It never stops at a failure.
@@ -188,8 +188,8 @@ def survey(
         Seed of the examples.
     max_examples : int
         The number of examples that each law is tried on.
-    dtypes : sequence of dtype
-        The dtypes of the examples: ``[np.float32]`` for an implementation that takes no other.
+    dtypes : sequence of dtype, optional
+        The dtypes of the examples. Default: those that the implementation takes.
     replay : str, optional
         The replay of an earlier finding: only this example is tried, which needs the same domain
         and the same version of Hypothesis.
@@ -228,6 +228,7 @@ def survey(
             )
         if not implementation.given:
             raise ValueError("implementation gives no function, so there is nothing to check")
+        dtypes = dtypes or implementation.dtypes
         if problems is None:
             sizes = implementation.sizes or strategies.layer_sizes()
             problems = strategies.problems(sizes, dtypes=dtypes)
@@ -241,8 +242,6 @@ def survey(
 def check(
     implementation: Implementation | Model,
     *laws: str,
-    max_examples: int = 25,
-    dtypes: Sequence[DTypeLike] = (np.float64, np.float32),
     **options: Any,
 ) -> None:
     """Try laws on an implementation, and raise on the first that fails.
@@ -253,10 +252,6 @@ def check(
         The functions under test.
     *laws : str
         Names from `LAWS`. Default: as for `survey`.
-    max_examples : int
-        The number of examples that each law is tried on.
-    dtypes : sequence of dtype
-        The dtypes of the examples.
     **options : object
         Other options of `survey`.
 
@@ -274,9 +269,7 @@ def check(
     """
     for name in laws or [None]:
         chosen = None if name is None else [name]
-        survey(
-            implementation, laws=chosen, max_examples=max_examples, dtypes=dtypes, **options
-        ).raise_if_wrong()
+        survey(implementation, laws=chosen, **options).raise_if_wrong()
 
 
 def parametrize(

@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -178,36 +179,52 @@ def test_a_classifier_of_scikit_learn_gives_its_loss() -> None:
         adapters.from_sklearn(model)
 
 
-class Dense:
-    """A stand-in for a Keras model: weights that are got and set, and a call."""
+if find_spec("keras"):
 
-    def __init__(self, sizes: list[int]) -> None:
-        self.weights = list(purenet.init(sizes).values())
+    def test_a_keras_model_obeys_the_laws(monkeypatch: pytest.MonkeyPatch) -> None:
+        """The laws about its logits, its loss and its gradient by JAX hold; others are refused."""
+        monkeypatch.setenv("KERAS_BACKEND", "jax")
+        import keras
 
-    def get_weights(self) -> list[Any]:
-        return self.weights
+        model = keras.Sequential([
+            keras.Input((4,)),
+            keras.layers.Dense(5, activation="relu"),
+            keras.layers.Dense(3),
+        ])  # fmt: skip
+        implementation = adapters.from_keras(model)
+        assert implementation.sizes == SIZES
+        assert "gradient_is_within_rounding" in held(surveyed(implementation, dtypes=["f4"]))
+        other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5, use_bias=False)])
+        with pytest.raises(ValueError, match="must consist of Dense layers with a bias, got"):
+            adapters.from_keras(other)
 
-    def set_weights(self, weights: list[Any]) -> None:
-        self.weights = weights
 
-    def __call__(self, x: NDArray[Any], *, training: bool) -> Any:
-        assert not training
-        return purenet.forward(
-            dict(zip(names(len(self.weights) // 2), self.weights, strict=True)), x
-        )
+if find_spec("onnxruntime"):
 
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_an_onnx_model_obeys_the_laws_about_logits(tmp_path: Path, turned: bool) -> None:  # noqa: FBT001
+        """A model of Gemm and Relu nodes, with weights in either order, has the right logits."""
+        import onnx
+        from onnx import helper, numpy_helper
 
-def test_a_keras_model_gives_its_logits() -> None:
-    """Weights are set at each call; a model that is no chain is refused."""
-    implementation = adapters.from_keras(Dense(SIZES))
-    assert implementation.sizes == SIZES
-    assert "logits_are_within_rounding" in held(surveyed(implementation))
-    other = Dense(SIZES)
-    other.weights = other.weights[:3]
-    with pytest.raises(
-        ValueError, match="must consist of Dense layers with a bias, got the shapes"
-    ):
-        adapters.from_keras(other)
+        params = purenet.init(SIZES, dtype="float32")
+        arrays = {k: np.array(p.T if turned else p, order="C") for k, p in params.items()}
+        nodes = [
+            helper.make_node("Gemm", ["x", "W1", "b1"], ["z"], transB=int(turned)),
+            helper.make_node("Relu", ["z"], ["a"]),
+            helper.make_node("Gemm", ["a", "W2", "b2"], ["logits"], transB=int(turned)),
+        ]
+        ends = [
+            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", units])
+            for name, units in (("x", 4), ("logits", 3))
+        ]
+        weights = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+        graph = helper.make_graph(nodes, "network", ends[:1], ends[1:], weights)
+        model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
+        onnx.save(model, tmp_path / "model.onnx")
+        implementation = adapters.from_onnx(tmp_path / "model.onnx")
+        assert implementation.sizes == SIZES
+        assert "logits_are_within_rounding" in held(surveyed(implementation, dtypes=["f4"]))
 
 
 def test_groups_hold_every_law_once() -> None:

@@ -4,14 +4,14 @@ A law is a function of an implementation and of drawn arguments. Its name is a c
 AssertionError if the claim is false for them. `purenet.testing.conformance` runs the laws.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from hypothesis import strategies as st
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 import purenet
 
@@ -72,6 +72,8 @@ class Implementation:
         As `purenet.train`. Its validation data and its errors are not tried.
     sizes : list of int
         The units of each layer, if the functions take no other network.
+    dtypes : sequence of dtype
+        The dtypes that the functions take.
     """
 
     init: Function = None
@@ -81,6 +83,7 @@ class Implementation:
     momentum_step: Function = None
     train: Function = None
     sizes: list[int] | None = None
+    dtypes: Sequence[DTypeLike] = (np.float64, np.float32)
 
     @property
     def given(self) -> dict[str, Callable[..., Any]]:

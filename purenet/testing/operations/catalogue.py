@@ -179,6 +179,12 @@ def log_softmax(z: Vector) -> tuple[Double]:
     return (dd.add(s, Double(-of_row.high[:, None], -of_row.low[:, None])),)
 
 
+def growth(log_p: Vector, d: Vector) -> Vector:
+    """Return p expm1(d), where log p is given: p may be 0, and the exponential infinite."""
+    p, small = np.exp(log_p), np.minimum(d, 1.0)
+    return np.where(d < 1, p * np.expm1(small), np.exp(log_p + d) - p)
+
+
 def log_softmax_error(arithmetic: Arithmetic, log_p: Sequence[Double], z: Vector) -> tuple[Vector]:
     """Bound the error of the logarithms."""
     u, f = arithmetic.u + arithmetic.stored, arithmetic.functions
@@ -186,7 +192,7 @@ def log_softmax_error(arithmetic: Arithmetic, log_p: Sequence[Double], z: Vector
     s = np.abs(z - z.max(axis=1, keepdims=True))
     log_sum = np.maximum(-log_p_high.max(axis=1, keepdims=True), 0.0)
     d = u * s
-    rise = (np.exp(log_p_high) * np.expm1(d)).sum(axis=1, keepdims=True)
+    rise = growth(log_p_high, d).sum(axis=1, keepdims=True)
     gamma = (1 + arithmetic.gamma(classes)) * (1 + arithmetic.stored)
     q = (1 + f) * gamma * (1 + rise) - 1
     of_sum = -np.log1p(-np.minimum(q, 1 - 1e-16))
@@ -239,7 +245,7 @@ def cross_entropy_backward_error(
     n, classes = z.shape
     log_p = log_softmax(z)
     p, (of_log,) = np.exp(log_p[0].high), log_softmax_error(arithmetic, log_p, z)
-    of_p = p * np.expm1(np.minimum(of_log + arithmetic.functions, 700.0)) + arithmetic.underflow
+    of_p = growth(log_p[0].high, of_log + arithmetic.functions) + arithmetic.underflow
     label = np.zeros(z.shape, bool)
     label[np.arange(n), y] = True
     others = np.where(label, 0.0, of_p + arithmetic.gamma(classes) * (p + of_p)).sum(axis=1)

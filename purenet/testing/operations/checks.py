@@ -84,6 +84,8 @@ class OperationReport:
         Which bound of sums.
     seed, examples, max_size : int
         They decide the examples.
+    options : dict
+        The device, and whether batches were cut, if they were given.
     outputs : tuple of OutputReport
         One for each result.
     failures : tuple of Failure
@@ -97,6 +99,7 @@ class OperationReport:
     seed: int
     examples: int
     max_size: int
+    options: dict[str, Any]
     outputs: tuple[OutputReport, ...]
     failures: tuple[Failure, ...]
 
@@ -113,16 +116,18 @@ class OperationReport:
     def to_json(self) -> str:
         """Return the report as a JSON object."""
         numbers = {"ok": self.ok, **asdict(self)}
-        finite = json.loads(json.dumps(numbers), parse_constant=str)  # JSON has no infinity
+        text = json.dumps(numbers, default=str)  # a device is an object of its library
+        finite = json.loads(text, parse_constant=str)  # JSON has no infinity
         return json.dumps(finite, indent=1, allow_nan=False)
 
     def replay(self, failure: Failure) -> str:
         """Return the call that tries the example of a failure alone."""
-        bound = "" if self.bound == "worst-case" else f", bound={self.bound!r}"
+        options = {"bound": self.bound} if self.bound != "worst-case" else {}
+        more = "".join(f", {name}={value!r}" for name, value in (options | self.options).items())
         return (
             f"check_operation(f, {self.operation!r}, precision={self.precision}, "
             f"xp={self.library}, seed={self.seed}, example={failure.example}, "
-            f"max_size={self.max_size}{bound})"
+            f"max_size={self.max_size}{more})"
         )
 
     def __str__(self) -> str:
@@ -242,6 +247,7 @@ def check_operation(
     for number in numbers:
         draw = Draw(number, seed, precision.storage, bound, max_size)
         trial.run(Example(number, draw.kind, what.draw(draw)))
+    options = {} if device is None else {"device": device}
     return OperationReport(
         operation,
         precision,
@@ -250,6 +256,7 @@ def check_operation(
         seed,
         len(numbers),
         max_size,
+        options | ({"batch_invariant": True} if batch_invariant else {}),
         trial.outputs(),
         tuple(trial.failures.values()),
     )

@@ -1,0 +1,1 @@
+"""Show how sound `purenet.testing` is: on other libraries, and beside other checkers."""

@@ -1,0 +1,123 @@
+"""Check the operations of NumPy, PyTorch and JAX, which are right: each refusal is a false alarm.
+
+    python -m benchmarks.correctness.operations [--examples 1000] [--library NumPy ...]
+
+prints the table of docs/operations.md: the largest error of each operation as a share of its bound.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from purenet.testing import Precision, check_operation
+from purenet.testing.operations import OPERATIONS
+from purenet.testing.operations.variants import RIGHT
+
+PRECISIONS = ("float64", "float32", "float16", "bfloat16")
+
+Versions = dict[str, Callable[..., Any]]
+
+
+def numpy_versions() -> Versions:
+    """Return the plain versions of the catalogue, which compute narrow formats in float32."""
+    return {variant.operation: variant.function for variant in reversed(RIGHT)}
+
+
+def torch_versions() -> Versions:
+    """Return what PyTorch's users call."""
+    import torch
+    from torch.nn import functional as F  # noqa: N812
+
+    def linear(x: Any, W: Any, b: Any) -> Any:
+        return F.linear(x, W.T, b)
+
+    def linear_backward(x: Any, W: Any, delta: Any) -> Any:
+        return delta @ W.T, x.T @ delta, delta.sum(0)
+
+    def cross_entropy_backward(z: Any, y: Any) -> Any:
+        z = z.clone().requires_grad_()
+        return torch.autograd.grad(F.cross_entropy(z, y), z)[0]
+
+    def momentum_step(p: Any, v: Any, g: Any, learning_rate: float, momentum: float) -> Any:
+        v = momentum * v + (1 - momentum) * g
+        return p - learning_rate * v, v
+
+    return {
+        "linear": linear,
+        "linear_relu": lambda x, W, b: F.relu(linear(x, W, b)),
+        "linear_backward": linear_backward,
+        "relu_backward": lambda delta, z: torch.where(z > 0, delta, 0),
+        "log_softmax": lambda z: F.log_softmax(z, 1),
+        "softmax_cross_entropy": F.cross_entropy,
+        "softmax_cross_entropy_backward": cross_entropy_backward,
+        "momentum_step": momentum_step,
+    }
+
+
+def jax_versions() -> Versions:
+    """Return what JAX's users call, compiled."""
+    import jax
+
+    def cross_entropy(z: Any, y: Any) -> Any:
+        return -jax.nn.log_softmax(z)[jax.numpy.arange(len(y)), y].mean()
+
+    def momentum_step(p: Any, v: Any, g: Any, learning_rate: float, momentum: float) -> Any:
+        v = momentum * v + (1 - momentum) * g
+        return p - learning_rate * v, v
+
+    versions: Versions = {
+        "linear": lambda x, W, b: x @ W + b,
+        "linear_relu": lambda x, W, b: jax.nn.relu(x @ W + b),
+        "linear_backward": lambda x, W, delta: (delta @ W.T, x.T @ delta, delta.sum(0)),
+        "relu_backward": lambda delta, z: jax.numpy.where(z > 0, delta, 0),
+        "log_softmax": jax.nn.log_softmax,
+        "softmax_cross_entropy": cross_entropy,
+        "softmax_cross_entropy_backward": jax.grad(cross_entropy),
+        "momentum_step": momentum_step,
+    }
+    return {name: jax.jit(f) for name, f in versions.items()}
+
+
+def libraries() -> dict[str, tuple[Any, Callable[[], Versions]]]:
+    """Return array namespaces and versions of the operations, by the name of the library."""
+    import jax
+    import torch
+
+    jax.config.update("jax_enable_x64", val=True)  # type: ignore[no-untyped-call]
+    return {
+        "NumPy": (np, numpy_versions),
+        "PyTorch": (torch, torch_versions),
+        "JAX": (jax.numpy, jax_versions),
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--examples", type=int, default=1000)
+    parser.add_argument("--library", choices=libraries(), action="append")
+    args = parser.parse_args()
+    print("| library | operation | precision | worst share of the bound | refused | seconds |")
+    print("|---|---|---|--:|--:|--:|")
+    for library in args.library or libraries():
+        xp, versions = libraries()[library]
+        for name in OPERATIONS:
+            for storage in PRECISIONS:
+                # Narrow results in between are stored, except by NumPy's versions.
+                precision = Precision(storage, fused=library == "NumPy")
+                began = time.perf_counter()
+                report = check_operation(
+                    versions()[name], name, precision=precision, xp=xp, examples=args.examples
+                )
+                seconds = time.perf_counter() - began
+                worst = max(output.worst_share for output in report.outputs)
+                refused = "; ".join(f"{f.law}: {f.message}" for f in report.failures) or 0
+                cells = library, f"`{name}`", storage, f"{worst:.3g}", refused, f"{seconds:.0f}"
+                print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
