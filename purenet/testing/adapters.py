@@ -205,7 +205,7 @@ def from_torch(module: Any) -> Implementation:  # needs PyTorch
         if not fixed and key not in made:
             made[key] = module(list(key))
         one = module if fixed else made[key]
-        state = {}
+        state: dict[str, Any] = {}
         for name, (W, b) in zip(linears(one), layers(p), strict=True):
             state |= {f"{name}.weight": W.T, f"{name}.bias": b}
         return torch.func.functional_call(one, state, (x,))

@@ -292,7 +292,13 @@ def test_compiling_is_announced_once(
     """An engine that has to compile says so, before it trains; the next one does not."""
     if not hasattr(workers.train, "py_func"):
         return  # Python interprets
-    monkeypatch.setattr(workers, "train", njit(lambda *_: None))
+    other: Any = njit(lambda: None)  # it compiles other functions with it, each of which starts
+
+    @njit
+    def train(*_: Any) -> None:
+        other()
+
+    monkeypatch.setattr(workers, "train", train)
     params, x, y = problem(4, 3, 2, dtype=np.float64)
     with caplog.at_level("INFO"):
         for _ in range(2):

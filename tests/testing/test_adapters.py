@@ -102,6 +102,17 @@ def test_a_penalty_inside_a_sum_is_taken_apart() -> None:
     ).ok
 
 
+def test_gradients_alone_get_a_loss_and_a_penalty() -> None:
+    """Where `backward` takes no l2 and returns no loss, both are added."""
+    domain = problems(SIZES, dtypes=[np.float64], layouts=["C"], ordinary=True)
+    grads: dict[str, Any] = {"backward": lambda p, x, y: purenet.backward(p, x, y)[1], "l2": False}
+    loss = {"loss": purenet.loss}
+    for given in (grads, grads | loss, {"backward": purenet.backward}):
+        implementation = adapters.from_functions(**given)
+        laws = ["gradient_is_within_rounding", "backward_returns_the_loss"]
+        survey(implementation, problems=domain, laws=laws, slack=1e-12).raise_if_wrong()
+
+
 def test_the_learning_rate_may_be_inside_the_velocity() -> None:
     """v ← β v + η (1 - β) g, p ← p - v is the same step in other units."""
     implementation = adapters.from_functions(

@@ -137,6 +137,26 @@ def test_a_counterexample_is_tried_again_from_its_text(surveyed: Survey) -> None
     assert survey(PURENET, laws=[found.law], replay=found.replay).ok  # a mended function passes
     with pytest.raises(ValueError, match="replay must be the text of a finding, got 'nothing'"):
         survey(PURENET, laws=[found.law], replay="nothing")
+    with pytest.raises(ValueError, match=r"replay '.*' is of another law or domain"):
+        survey(PURENET, laws=["step_is_linear"], replay=found.replay)
+
+
+def test_a_counterexample_is_small(surveyed: Survey) -> None:
+    """It has one layer, two examples, and zeros wherever other numbers are not needed."""
+    found = finding(surveyed, "gradient_is_within_rounding")
+    assert "W2" not in found.call
+    assert set(re.findall(r"[\d.]+(?=[,\]])", found.call)) <= {"0.0", "0", "1", "1.0"}
+
+
+def test_a_slow_law_reports_the_counterexample_that_it_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once the time for making it smaller is over, the last counterexample still fails."""
+    monkeypatch.setattr(conformance, "SHRINKING", 0.0)
+    found = survey(Implementation(backward=summing), laws=["gradient_is_additive"]).findings[0]
+    assert found.outcome == "fail"
+    assert found.message.startswith("gradient of ")
+    assert found.call
 
 
 def test_a_survey_is_a_table_and_json(surveyed: Survey) -> None:
@@ -183,6 +203,19 @@ def test_the_domain_is_that_of_the_problems() -> None:
     laws = ["logits_are_within_rounding", "rescaling_a_hidden_layer_changes_no_logit"]
     assert survey(Implementation(forward=forward), problems=domain, laws=laws).ok
     assert seen == {((5, 4, 3), 4, np.dtype("f4"), True)}
+
+
+def test_the_penalty_is_that_of_the_problems() -> None:
+    """A number for l2 is the only penalty."""
+    seen = set()
+
+    def loss(params: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0) -> Any:
+        seen.add(l2)
+        return purenet.loss(params, x, y, l2=l2)
+
+    laws = ["loss_is_within_rounding"]
+    assert survey(Implementation(loss=loss), problems=problems(l2=0.25), laws=laws).ok
+    assert seen == {0.25}
 
 
 def test_ordinary_problems_leave_out_what_a_naive_softmax_fails_on() -> None:

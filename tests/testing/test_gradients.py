@@ -674,8 +674,8 @@ def test_the_complex_step_refuses_what_is_not_analytic() -> None:
 
 
 def test_units_at_their_kink_for_every_example_are_no_mistake_in_float32() -> None:
-    """In 12 float32-only networks with such a unit, no right gradient disagrees."""
-    for seed in range(12):
+    """Where kinks nearly cancel in such a unit, no right gradient disagrees."""
+    for seed in (23, 26, 48, 60, 71, 74):
         rng = np.random.default_rng(seed)
         params = init([3, 5, 3], seed=seed)
         params["W1"][:, 0] = 0

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from purenet.testing.conformance import Model, survey
+from purenet.testing.conformance import Model, Survey, parametrize, survey
 from purenet.testing.strategies import batches
 
 RNG = np.random.default_rng(0)
@@ -119,6 +119,7 @@ def test_a_wrong_model_fails(law: str, change: Callable[..., Any], message: str)
     (found,) = survey(replace(changed(change), data=data), laws=[law]).findings
     assert found.outcome == "fail"
     assert message in found.message
+    assert message in str(Survey((found,), seed=0))
 
 
 def test_a_loss_that_changes_is_named() -> None:
@@ -129,3 +130,12 @@ def test_a_loss_that_changes_is_named() -> None:
     assert found.message.startswith("equal calls gave the losses [")
     with pytest.raises(ValueError, match="f must be deterministic"):
         survey(model, laws=["gradient_is_that_of_the_loss"])
+
+
+class TestParametrize:
+    """A test for each law of a model."""
+
+    @parametrize(MODEL)  # type: ignore[untyped-decorator]
+    def test_law(self, law: Callable[[], None]) -> None:
+        """The law holds."""
+        law()

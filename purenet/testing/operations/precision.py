@@ -186,11 +186,6 @@ class Arithmetic:
         return 8 * self.u + self.stored
 
     @property
-    def scalars(self) -> float:
-        """Return the roundoff of scalar arguments such as a learning rate."""
-        return self.u + self.stored
-
-    @property
     def underflow(self) -> float:
         """Bound what underflow may do to a product, a sum or an intermediate array."""
         stored = 0.0 if self.precision.fused else FORMATS[self.precision.storage].underflow
