@@ -264,7 +264,8 @@ def from_jax(forward: Callable[..., Any], *, sizes: Sequence[int] | None = None)
     Returns
     -------
     Implementation
-        `forward`; and `loss` and `backward` by log-softmax and `jax.grad`, all under `jax.jit`.
+        `forward`; and `loss` and `backward` by log-softmax and `jax.grad`, all under `jax.jit`. In
+        float32 only, unless JAX is told to compute in float64 (`jax_enable_x64`).
 
     Raises
     ------
@@ -300,8 +301,13 @@ def from_jax(forward: Callable[..., Any], *, sizes: Sequence[int] | None = None)
         found, grads = value_and_grad(*arguments(p, x, y.astype(np.int32), strength))
         return np.asarray(found)[()], {name: np.array(grads[name]) for name in p}
 
-    units = list(sizes) if sizes else None
-    return Implementation(forward=of_forward, loss=of_loss, backward=of_backward, sizes=units)
+    return Implementation(
+        forward=of_forward,
+        loss=of_loss,
+        backward=of_backward,
+        sizes=list(sizes) if sizes else None,
+        dtypes=(np.float64, np.float32)[jax.numpy.asarray(0.5).dtype != np.float64 :],
+    )
 
 
 def from_keras(model: Any) -> Implementation:  # needs Keras

@@ -100,7 +100,7 @@ def to_numpy(array: Any) -> NDArray[Any]:
     """
     if isinstance(array, np.ndarray | np.generic) or not hasattr(array, "dtype"):
         return np.asarray(array)
-    if is_torch_array(array):
+    if is_torch_array(array):  # needs PyTorch
         array = array.detach()
     return np.asarray(array if is_jax_array(array) else to_device(array, "cpu"))
 
@@ -138,7 +138,7 @@ def autodiff(f: Callable[[Any], Any], params: Tree) -> Any:
         import jax  # noqa: PLC0415  # it is installed, as the parameters show
 
         return jax.grad(f)(params.tree)
-    if all(map(is_torch_array, leaves)):
+    if all(map(is_torch_array, leaves)):  # needs PyTorch
         import torch  # noqa: PLC0415
 
         made = [leaf.detach().clone().requires_grad_() for leaf in leaves]

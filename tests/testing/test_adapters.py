@@ -131,7 +131,11 @@ def test_a_jax_function_obeys_the_mathematics() -> None:
             x = jax.nn.relu(x @ W + b)  # jnp.maximum has a derivative of 1/2 at 0
         return x @ W_L + b_L
 
-    found = surveyed(adapters.from_jax(forward, sizes=SIZES), ordinary=True, dtypes=[np.float32])
+    implementation = adapters.from_jax(forward, sizes=SIZES)
+    assert implementation.dtypes == (np.float64, np.float32)
+    with jax.enable_x64(False):  # noqa: FBT003
+        assert adapters.from_jax(forward).dtypes == (np.float32,)
+    found = surveyed(implementation, ordinary=True, dtypes=[np.float32])
     assert {"gradient_is_within_rounding", "gradient_is_additive"} <= held(found)
 
 
@@ -185,6 +189,9 @@ def test_a_classifier_of_scikit_learn_gives_its_loss() -> None:
     assert implementation.sizes == SIZES
     found = surveyed(implementation, ordinary=True, dtypes=[np.float64])
     assert "loss_is_within_rounding" in held(found)
+    model.coefs_[1] = model.coefs_[1][:4]
+    with pytest.raises(ValueError, match=r"must be a chain of layers, got the shapes \[\(4, 5\)"):
+        adapters.from_sklearn(model)
     model.activation = "tanh"
     with pytest.raises(ValueError, match="must have activation='relu'"):
         adapters.from_sklearn(model)

@@ -159,7 +159,7 @@ def assert_within(got: ArrayLike, exact: ArrayLike, bound: ArrayLike, what: str 
     for index in np.ndindex(numbers.shape):
         number, right = numbers[index].item(), expected[index]
         where = what + (str(list(index)) if index else "")
-        assert np.isfinite(float(right)), f"{where} must be compared with {float(right)}"
+        assert np.isfinite(float(right)), f"{where} has nothing to be compared with: {float(right)}"
         assert np.isfinite(number), f"{where} is {number}, exact {float(right):.17g}"
         distance = float(abs(right - number))
         granted = SLACK.get() * max(1.0, abs(float(right)))

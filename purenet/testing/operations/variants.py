@@ -388,8 +388,6 @@ WRONG: list[Variant] = [
 
 def main() -> None:
     """Print a table of the wrong versions, with the law and the example that caught each."""
-    print("# Wrong versions of operations, and the law that catches each\n")
-    print("Made by `python -m purenet.testing.operations.variants`.\n")
     print("| operation | mistake | law | example |\n|---|---|---|--:|")
     for variant in WRONG:
         report = check_operation(
