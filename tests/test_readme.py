@@ -38,7 +38,10 @@ def test_a_run_that_stopped_early_goes_on_at_another_rate(
     assert (tmp_path / "best.safetensors").exists()
 
 
-def test_gradient_check_passes(capsys: pytest.CaptureFixture[str]) -> None:
-    """The check finds all 39 coordinates of a right gradient in agreement."""
+def test_the_checks_pass(capsys: pytest.CaptureFixture[str]) -> None:
+    """The logits obey the laws, all 39 coordinates of the gradient agree, and the kernel is ok."""
     exec(compile(CHECKED, "README.md", "exec"), {})
-    assert capsys.readouterr().out.startswith("gradient ok: 39 agrees, 0 disagrees, 0 inconclusive")
+    out = capsys.readouterr().out
+    assert out.startswith("logits_are_within_rounding                    pass")
+    assert "\ngradient ok: 39 agrees, 0 disagrees, 0 inconclusive" in out
+    assert "\nlinear ok: 100 examples in numpy" in out
