@@ -68,7 +68,8 @@ def check(args: argparse.Namespace, _: Signals) -> None:
         write(args.json, found.to_json().encode())
     print(found)
     if not found.ok:
-        raise LawError(f"{args.name}: {len(found.failures)} laws failed")
+        tried = sum(finding.outcome in ("pass", "fail") for finding in found.findings)
+        raise LawError(f"{args.name}: {len(found.failures)} of {tried} laws failed")
 
 
 def _find(name: str) -> Any:

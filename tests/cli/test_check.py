@@ -44,7 +44,7 @@ def test_a_wrong_implementation_exits_with_1(
     law = "gradient_is_additive"
     assert main(["check", "theirs:wrong", "--law", law, "--json", "found.json"]) == 1
     out, err = capsys.readouterr()
-    assert "purenet: theirs:wrong: 1 laws failed" in err
+    assert "purenet: theirs:wrong: 1 of 1 laws failed" in err
     (found,) = json.loads((folder / "found.json").read_text("utf-8"))["findings"]
     assert found["message"] in out
     assert main(["check", "theirs:wrong", "--law", law, "--replay", found["replay"]]) == 1

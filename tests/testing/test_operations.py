@@ -9,13 +9,15 @@ from typing import Any
 
 import array_api_strict
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 
-from benchmarks.correctness.operations import jax_versions
+from benchmarks.correctness.operations import jax_versions, numpy_versions
 from purenet.testing import Precision, check_operation
 from purenet.testing.operations import OperationReport, checks, variants
 from purenet.testing.operations.catalogue import OPERATIONS
+from purenet.testing.operations.examples import KINDS
 from purenet.testing.operations.libraries import Library, numbers_of
 from purenet.testing.operations.precision import Arithmetic
 from purenet.testing.operations.variants import RIGHT, WRONG, Variant
@@ -275,3 +277,37 @@ class Nothing:
     """A report without failures."""
 
     failures = ()
+
+
+@pytest.mark.parametrize("name", ["linear", "linear_relu", "linear_backward", "momentum_step"])
+def test_zeros_are_caught_where_results_are_tiny(name: str) -> None:
+    """Bounds shrink with the operands, so a kernel that writes nothing but zeros is seen."""
+
+    def zeros(*given: Any) -> Any:
+        right = numpy_versions()[name](*given)
+        return tuple(0 * r for r in right) if isinstance(right, tuple) else 0 * right
+
+    for number in range(40):
+        if KINDS[number % len(KINDS)] == "tiny":
+            report = check_operation(zeros, name, precision=FLOAT32, example=number)
+            assert "tiny values" in report.failures[0].described
+            assert report.failures[0].law == "results are within their bounds"
+
+
+def test_sums_in_bfloat16_have_a_precision_of_their_own() -> None:
+    """A float32 product that adds up in bfloat16 is wrong in float32, and right as what it is."""
+    narrow = np.dtype(ml_dtypes.bfloat16)
+
+    def f(x: Any, W: Any, b: Any) -> Any:
+        total = np.zeros((len(x), W.shape[1]), narrow)
+        for k in range(len(W)):
+            total += np.outer(x[:, k], W[k]).astype(narrow)
+        return (total + b.astype(narrow)).astype(np.float32)
+
+    report = check_operation(f, "linear", precision=FLOAT32)
+    assert report.failures[0].law == "results are within their bounds"
+    as_it_is = Precision("float32", operands="bfloat16", accumulate="bfloat16")
+    check_operation(f, "linear", precision=as_it_is, max_size=25).raise_if_wrong()
+    check_operation(
+        f, "linear", precision=as_it_is, max_size=127, bound="probabilistic"
+    ).raise_if_wrong()

@@ -116,7 +116,7 @@ class Precision:
     Raises
     ------
     ValueError
-        An unknown format, factors that are wider than the arguments, or sums that are narrower.
+        An unknown format, or factors that are wider than the arguments.
 
     Examples
     --------
