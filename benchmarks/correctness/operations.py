@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from purenet.testing import Precision, check_operation
-from purenet.testing.operations import OPERATIONS, variants
+from purenet.testing.operations import OPERATIONS, OperationReport, variants
 
 PRECISIONS = ("float64", "float32", "float16", "bfloat16")
 
@@ -104,6 +104,16 @@ would be too wide.
 """
 
 
+def tried(*cells: object, f: Callable[..., Any], operation: str, **options: Any) -> OperationReport:
+    """Check a right version, and print a row that begins with these cells."""
+    report = check_operation(f, operation, **options)
+    worst = max(output.worst_share for output in report.outputs)
+    refused = ", ".join(failure.law for failure in report.failures) or "no"
+    row = f"`{operation}`", *cells, report.examples, f"{worst:.3g}", refused
+    print(f"| {' | '.join(map(str, row))} |", flush=True)
+    return report
+
+
 def main() -> None:
     """Print the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -111,26 +121,33 @@ def main() -> None:
     parser.add_argument("--jax-examples", type=int, default=1000)
     args = parser.parse_args()
     print(INTRODUCTION)
-    print("| library | operation | precision | examples | worst share of the bound | refused |")
+    print("| operation | library | precision | examples | worst share of the bound | refused |")
     print("|---|---|---|--:|--:|---|")
-    shares, refusals = [], []
+    reports = []
     for library, (xp, versions) in libraries().items():
-        examples = args.jax_examples if library == "JAX" else args.examples
         for name in OPERATIONS:
             for storage in PRECISIONS:
                 precision = Precision(storage, fused=library == "NumPy")
-                report = check_operation(
-                    versions()[name], name, precision=precision, xp=xp, examples=examples
-                )
-                worst = max(output.worst_share for output in report.outputs)
-                shares += [worst] if OPERATIONS[name].rounds else []
-                refusals += [f"{library}, {storage}: {report}"] * (not report.ok)
-                refused = ", ".join(failure.law for failure in report.failures) or "no"
-                cells = library, f"`{name}`", storage, examples, f"{worst:.3g}", refused
-                print(f"| {' | '.join(map(str, cells))} |", flush=True)
+                examples = args.jax_examples if library == "JAX" else args.examples
+                options = {"precision": precision, "xp": xp, "examples": examples}
+                cells = library, storage
+                reports += [tried(*cells, f=versions()[name], operation=name, **options)]
+    shares = [
+        max(output.worst_share for output in report.outputs)
+        for report in reports
+        if OPERATIONS[report.operation].rounds
+    ]
     print(f"\nThe median of the shares, where results are rounded, is {np.median(shares):.2g}.")
-    for refusal in refusals:
-        print(f"\n```\n{refusal}\n```")
+    for report in reports:
+        if not report.ok:
+            print(f"\n```\n{report}\n```")
+    print("\nOther right versions in NumPy, in the precision that they have:\n")
+    print("| operation | version | precision | examples | worst share of the bound | refused |")
+    print("|---|---|---|--:|--:|---|")
+    for variant in variants.RIGHT:
+        cells = variant.description, f"`{variant.precision}`"
+        options = {"precision": variant.precision, "examples": args.examples}
+        tried(*cells, f=variant.function, operation=variant.operation, **options)
     print("\n## Wrong versions\n\nThe law that catches each, and the first example that does:\n")
     variants.main()
 

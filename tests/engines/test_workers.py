@@ -43,7 +43,7 @@ def test_runs_are_one_in_every_bit_however_they_are_cut(
         return bits(engine(params, init_velocity(params), x, y, cfg), rows, cuts)
 
     expected = run(1e9)
-    assert all(run(1e9) == expected for _ in range(5))
+    assert run(1e9) == expected
     assert run(1e-3, 50, 300) == expected
     assert run(0) == expected
 

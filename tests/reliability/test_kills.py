@@ -74,7 +74,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, long: bool) -> No
     whole = outcome(tmp_path / "whole")
 
     moments, survived = random.Random(0), 0
-    steps, halves, kills = set(), 0, 100 if long else 3
+    steps, halves, kills = set(), 0, 100 if long else 2
     for number in range(kills):
         run = tmp_path / str(number)
         with start(tmp_path, *TRAIN, "--output", run.name) as process:
