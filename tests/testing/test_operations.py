@@ -294,6 +294,17 @@ def test_zeros_are_caught_where_results_are_tiny(name: str) -> None:
             assert report.failures[0].law == "results are within their bounds"
 
 
+def test_an_example_whose_results_are_all_zero_says_that_it_sees_nothing() -> None:
+    """A single example of ReLU may have no positive result: no relative error is seen."""
+    f = numpy_versions()["linear_relu"]
+    reports = [
+        check_operation(f, "linear_relu", precision=FLOAT32, examples=1, seed=seed)
+        for seed in range(20)
+    ]
+    assert {report.ok for report in reports} == {True}
+    assert np.inf in {report.outputs[0].median_seen for report in reports}
+
+
 def test_sums_in_bfloat16_have_a_precision_of_their_own() -> None:
     """A float32 product that adds up in bfloat16 is wrong in float32, and right as what it is."""
     narrow = np.dtype(ml_dtypes.bfloat16)

@@ -305,7 +305,7 @@ class Trial:
         for name, (share, where), seen in zip(
             self.operation.outputs, self.shares, self.seen, strict=True
         ):
-            every = np.concatenate([*seen, np.full(1, np.inf)])[: -1 if seen else None]
+            every = np.concatenate(seen) if any(map(len, seen)) else np.full(1, np.inf)
             numbers = (np.min(every), np.median(every), np.max(every))
             reports.append(OutputReport(name, share, where, *map(float, numbers)))
         return tuple(reports)
