@@ -322,3 +322,13 @@ def test_sums_in_bfloat16_have_a_precision_of_their_own() -> None:
     check_operation(
         f, "linear", precision=as_it_is, max_size=127, bound="probabilistic"
     ).raise_if_wrong()
+
+
+def test_a_nan_may_be_lost_where_its_unit_may_be_flushed_to_zero() -> None:
+    """A ReLU that takes subnormal z for 0, as XLA does, drops δ there, and a NaN with it."""
+
+    def flushing(delta: Any, z: Any) -> Any:
+        z = np.where(np.abs(z) < np.finfo(np.float32).tiny, np.float32(0), z)
+        return np.where(z > 0, delta, np.float32(0))
+
+    check_operation(flushing, "relu_backward", precision=FLOAT32, examples=200).raise_if_wrong()

@@ -364,8 +364,8 @@ class Trial:
         floats = [a for a in arguments if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
         target = floats[0]
         row, column = (int(rng.integers(n)) for n in target.shape)
-        if not self.operation.rounds and not arguments[1][row, column] > 0:
-            return  # the definition drops this element, and with it the NaN
+        if not self.operation.rounds and arguments[1][row, column] <= self.arithmetic.underflow:
+            return  # δ is dropped where z is 0, or may be flushed to 0, and with it the NaN
         target[row, column] = np.nan
         exact = self.operation.exact(*arguments)
         results = self._call(self._arrays(arguments), shapes_of(exact))
