@@ -106,8 +106,9 @@ class Chromium:
         return [event["params"] for event in self.events if event.get("method") in methods]
 
 
+# What hides less than the padding of its last column, 16 pixels, goes on nowhere.
 SCROLLING = """(end => [...document.querySelectorAll(".scroll")]
-    .filter(e => e.scrollWidth > e.clientWidth)
+    .filter(e => e.scrollWidth > e.clientWidth + 16)
     .map(e => { e.scrollLeft = end * e.scrollWidth; return e.getBoundingClientRect() })
     .map(r => [r.left, r.right, r.top + scrollY, r.height]))"""
 
@@ -173,7 +174,7 @@ def test_wide_tables_show_where_they_go_on(
     show(browser, page, "phone", scheme)
     found = browser("Runtime.evaluate", expression=f"{SCROLLING}({end})", returnByValue=True)
     edges = found["result"]["value"]
-    assert len(edges) > 3
+    assert len(edges) > 2
 
     def colour(x: float, top: float, height: float) -> Any:
         clip = {"x": x, "y": top, "width": 1, "height": height, "scale": 1}
