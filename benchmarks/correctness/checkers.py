@@ -75,7 +75,7 @@ def gradcheck(c: Case) -> str:
     """Return the verdict of `torch.autograd.gradcheck`."""
     x, y = torch.tensor(c.x), torch.tensor(c.y)
 
-    class Loss(torch.autograd.Function):
+    class Loss(torch.autograd.Function):  # type: ignore[misc,unused-ignore]
         @staticmethod
         def forward(ctx: Any, W1: Any, b1: Any, W2: Any, b2: Any) -> Any:  # noqa: ARG004
             z = torch.relu(x @ W1 + b1) @ W2 + b2
