@@ -276,7 +276,7 @@ def main() -> None:
         ]
         rows.append((f"`{law}`", *outcomes))
     print("\n## Laws\n")
-    print("✓ holds, ✗ fails, empty: the function that the law is about was not given.\n")
+    print("✓ holds, ✗ fails, empty: no function that the law is about was given.\n")
     print(table(("law", *found), rows))
     print("\n## Where they differ\n")
     for name, one in found.items():

@@ -64,11 +64,13 @@ def check(args: argparse.Namespace, _: Signals) -> None:
     if args.replay and len(args.law or []) != 1:
         raise ValueError("--replay needs the --law of the counterexample")
     found = survey(_find(args.name), laws=args.law, seed=args.seed, replay=args.replay)
+    tried = sum(finding.outcome in ("pass", "fail") for finding in found.findings)
+    if not tried:
+        raise ValueError(f"no law was tried: {found.findings[0].message}")
     if args.json:
         write(args.json, found.to_json().encode())
     print(found)
     if not found.ok:
-        tried = sum(finding.outcome in ("pass", "fail") for finding in found.findings)
         raise LawError(f"{args.name}: {len(found.failures)} of {tried} laws failed")
 
 

@@ -23,6 +23,10 @@ from purenet.testing.trees import to_numpy
 __all__ = ["from_functions", "from_jax", "from_keras", "from_onnx", "from_sklearn", "from_torch"]
 
 
+TELLING = 1e-6
+"""The smallest learning rate at which a velocity that it multiplies keeps its digits."""
+
+
 def from_functions(
     *,
     forward: Callable[..., Any] | None = None,
@@ -69,6 +73,11 @@ def from_functions(
     Implementation
         Functions with purenet's conventions.
 
+    Raises
+    ------
+    ValueError
+        An unknown convention.
+
     Examples
     --------
     >>> import purenet
@@ -83,6 +92,16 @@ def from_functions(
     >>> from purenet.testing.conformance import check
     >>> check(implementation, "logits_are_within_rounding")
     """
+    for argument, value, choices in (
+        ("weights", weights, ("(in, out)", "(out, in)")),
+        ("params", params, ("dict", "list")),
+        ("samples", samples, ("rows", "columns")),
+        ("labels", labels, ("integers", "one-hot")),
+        ("reduction", reduction, ("mean", "sum")),
+        ("velocity", velocity, ("average", "learning rate inside")),
+    ):
+        if value not in choices:
+            raise ValueError(f"{argument} must be one of {', '.join(choices)}, got {value!r}")
     columns, turned, takes_l2 = samples == "columns", weights == "(out, in)", l2
 
     def theirs(ours: Params) -> Any:
@@ -125,7 +144,8 @@ def from_functions(
     ) -> tuple[Any, Params]:
         assert backward is not None
         result = backward(theirs(p), *batch(p, x, y), **strength(l2))
-        pair = isinstance(result, tuple) and len(result) == 2 and np.ndim(result[0]) == 0
+        pair = isinstance(result, tuple | list) and len(result) == 2
+        pair = pair and not isinstance(result[0], tuple | list | dict) and np.ndim(result[0]) == 0
         value, given = result if pair else (None, result)
         grads = ours(given)
         for name, g in grads.items():
@@ -148,8 +168,9 @@ def from_functions(
         scaled = {name: rate * one for name, one in v.items()}
         rates = {"learning_rate": learning_rate, "momentum": momentum}
         new_p, new_v = momentum_step(theirs(p), theirs(scaled), theirs(g), **rates)
-        back = {name: one / rate if rate else 0 * one for name, one in ours(new_v).items()}
-        return ours(new_p), back
+        if rate < TELLING:  # the velocity has underflowed, and tells nothing
+            return ours(new_p), purenet.momentum_step(p, v, g, **rates)[1]
+        return ours(new_p), {name: one / rate for name, one in ours(new_v).items()}
 
     return Implementation(
         forward=adapted_forward if forward else None,
@@ -188,12 +209,17 @@ def from_torch(module: Any) -> Implementation:  # needs PyTorch
     import torch  # noqa: PLC0415
 
     fixed = isinstance(module, torch.nn.Module)
+
+    def parameter(linear: str, kind: str) -> str:
+        return f"{linear}.{kind}" if linear else kind  # the module itself may be linear
+
     made: dict[tuple[int, ...], Any] = {}
 
     def linears(one: Any) -> list[str]:
         found = [name for name, part in one.named_modules() if isinstance(part, torch.nn.Linear)]
         given = [name for name, _ in one.named_parameters()]
-        if not found or {f"{n}.{kind}" for n in found for kind in ("weight", "bias")} != set(given):
+        expected = {parameter(n, kind) for n in found for kind in ("weight", "bias")}
+        if not found or expected != set(given):
             raise ValueError(
                 "the module must consist of torch.nn.Linear layers with a bias, "
                 f"got the parameters {given}: check others as a Model"
@@ -207,14 +233,16 @@ def from_torch(module: Any) -> Implementation:  # needs PyTorch
         one = module if fixed else made[key]
         state: dict[str, Any] = {}
         for name, (W, b) in zip(linears(one), layers(p), strict=True):
-            state |= {f"{name}.weight": W.T, f"{name}.bias": b}
+            state |= {parameter(name, "weight"): W.T, parameter(name, "bias"): b}
         return torch.func.functional_call(one, state, (x,))
 
     if not fixed:
         return _by_autograd(logits)
-    found = dict(module.named_parameters())
-    shapes = [tuple(found[f"{name}.weight"].shape) for name in linears(module)]
-    return _by_autograd(logits, sizes=[shapes[0][1], *(out for out, _ in shapes)])
+    found, shapes = dict(module.named_parameters()), []
+    for name in linears(module):
+        shapes += [tuple(found[parameter(name, kind)].shape[::-1]) for kind in ("weight", "bias")]
+    units = _chain(shapes, "the module must be a chain of linear layers in their order")
+    return _by_autograd(logits, sizes=units)
 
 
 def _by_autograd(logits: Callable[..., Any], **domain: Any) -> Implementation:  # needs PyTorch

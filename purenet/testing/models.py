@@ -41,6 +41,12 @@ class Model:
     data : (array, array), optional
         A batch. The laws about batches need it.
 
+    Raises
+    ------
+    ValueError
+        Parameters that are no arrays of float32 or float64 numbers, data that are no pair of
+        arrays, or no gradient where the library has no autodiff.
+
     Examples
     --------
     >>> model = Model(
@@ -58,8 +64,16 @@ class Model:
 
     loss: Callable[..., Any]
     grad: Callable[..., Any] | None = None
-    params: Any = None
+    params: Any = ()
     data: tuple[Any, Any] | None = None
+
+    def __post_init__(self) -> None:
+        tree = Tree("params", self.params)
+        if self.grad is None and not tree.has_autodiff:
+            raise ValueError("grad must be given: only PyTorch and JAX arrays have autodiff")
+        pair = isinstance(self.data, tuple) and len(self.data) == 2
+        if self.data is not None and not (pair and all(hasattr(a, "shape") for a in self.data)):
+            raise ValueError(f"data must be a pair of arrays, got {self.data!r}")
 
     def value(self, params: Any, rows: Any = None) -> float:
         """Return the loss on all examples, or on some rows of the batch."""
@@ -72,7 +86,10 @@ class Model:
             tree = autodiff(lambda p: self.loss(p, *batch), Tree("params", params))
         else:
             tree = self.grad(params, *batch)
-        return [array.astype(np.float64) for array in Tree("grad", tree).arrays.values()]
+        names, arrays = list(Tree("params", self.params).arrays), Tree("params", tree).arrays
+        if set(names) != set(arrays):
+            raise AssertionError(f"grad must return the arrays {names}, got {list(arrays)}")
+        return [arrays[name].astype(np.float64) for name in names]
 
     def _batch(self, rows: Any) -> tuple[Any, ...]:
         if self.data is None:

@@ -87,6 +87,10 @@ def score(
     >>> print(score(check, ["momentum_step"]).missed[0].description)
     β and 1 - β exchanged
     """
+    if not callable(check):
+        raise ValueError(f"check must be a function, got {check!r}")
+    if isinstance(functions, str) or (functions is not None and not functions):
+        raise ValueError(f"functions must be a list of names, got {functions!r}")
     wrong, right = _wrong(), _right()
     known = list(dict.fromkeys(case.name for case in wrong))
     for name in functions or ():

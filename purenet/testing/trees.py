@@ -59,6 +59,12 @@ class Tree:
         """Return the machine epsilon of the coarsest array."""
         return max(float(np.finfo(array.dtype).eps) for array in self.arrays.values())
 
+    @property
+    def has_autodiff(self) -> bool:
+        """Tell whether all arrays are of a library that `autodiff` knows."""
+        leaves = list(self.leaves.values())
+        return all(map(is_jax_array, leaves)) or all(map(is_torch_array, leaves))
+
     def build(self, arrays: Sequence[NDArray[Any]]) -> Any:
         """Return a tree of this form and library with other numbers."""
         made = (convert(a) for convert, a in zip(self._convert, arrays, strict=True))

@@ -59,6 +59,10 @@ def test_a_wrong_implementation_exits_with_1(
         (["nowhere:right"], "cannot find nowhere:right: No module named 'nowhere'"),
         (["theirs:summing"], "must be an Implementation or a Model, got <function summing"),
         (["theirs:right", "--law", "no_law"], "laws must be among logits_are_within_rounding"),
+        (
+            ["theirs:right", "--law", "step_is_linear"],
+            "no law was tried: no momentum_step is given",
+        ),
         (["theirs:right", "--replay", "x"], "--replay needs the --law of the counterexample"),
         (
             ["theirs:right", "--law", "functions_are_pure", "--replay", "x"],

@@ -21,7 +21,7 @@ SIZES = [4, 5, 3]
 
 def surveyed(implementation: Implementation, **options: Any) -> Survey:
     """Survey on few networks of one size."""
-    domain = problems(SIZES, layouts=["C"], batch_sizes=[1, 4], **options)
+    domain = problems(implementation.sizes or SIZES, layouts=["C"], batch_sizes=[1, 4], **options)
     return survey(implementation, problems=domain, max_examples=8)
 
 
@@ -118,8 +118,40 @@ def test_the_learning_rate_may_be_inside_the_velocity() -> None:
     implementation = adapters.from_functions(
         momentum_step=Turned().step, velocity="learning rate inside", params="list"
     )
-    laws = ["step_from_rest_moves_by_one_minus_momentum", "step_is_linear"]
-    survey(implementation, laws=laws, slack=1e-5, dtypes=[np.float64]).raise_if_wrong()
+    survey(implementation, slack=1e-5, dtypes=[np.float64]).raise_if_wrong()
+
+
+def test_a_step_without_a_rate_tells_nothing_of_its_velocity() -> None:
+    """Where η is 0, a velocity that it multiplies is 0, and purenet's stands in for it."""
+    step = adapters.from_functions(
+        momentum_step=Turned().step, velocity="learning rate inside", params="list"
+    ).given["momentum_step"]
+    p = {"W1": np.ones((1, 1)), "b1": np.zeros(1)}
+    new_p, new_v = step(p, p, p, learning_rate=0.0, momentum=0.5)
+    assert (new_p["W1"], new_v["W1"]) == (1, 1)
+
+
+def test_gradients_may_be_two_layers_and_loss_and_gradients_a_list() -> None:
+    """A pair of layers is no (loss, gradients), and a list of these is."""
+
+    def backward(pairs: Any, x: Any, y: Any) -> Any:
+        value, grads = purenet.backward(Turned.ours(pairs), x, y)
+        pairs = tuple(Turned.theirs(grads))
+        return pairs if len(pairs) == 2 else [value, pairs]
+
+    implementation = adapters.from_functions(
+        backward=backward, params="list", weights="(out, in)", l2=False
+    )
+    laws = ["gradient_is_within_rounding"]
+    for units in ([3, 2], [3, 4, 2]):
+        domain = problems(units, dtypes=[np.float64], ordinary=True)
+        survey(implementation, laws=laws, problems=domain, slack=1e-12).raise_if_wrong()
+
+
+def test_an_unknown_convention_is_refused() -> None:
+    """The message names the argument and its choices."""
+    with pytest.raises(ValueError, match=r"weights must be one of \(in, out\), \(out, in\), got"):
+        adapters.from_functions(forward=purenet.forward, weights="(out,in)")  # type: ignore[arg-type]
 
 
 def test_a_jax_function_obeys_the_mathematics() -> None:
@@ -166,8 +198,17 @@ if find_spec("torch"):
             found = survey(adapters.from_torch(self.make), max_examples=10)
             assert len(held(found)) == 12
 
+        def test_a_single_layer_is_a_network(self) -> None:
+            """A linear module is a chain of one."""
+            implementation = adapters.from_torch(torch.nn.Linear(3, 2))
+            assert implementation.sizes == [3, 2]
+            held(surveyed(implementation))
+
         def test_other_modules_are_refused(self) -> None:
-            """A convolution is no chain of linear layers."""
+            """A convolution is no chain of linear layers, nor are layers that do not fit."""
+            broken = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(5, 2))
+            with pytest.raises(ValueError, match="must be a chain of linear layers in their order"):
+                adapters.from_torch(broken)
             with pytest.raises(ValueError, match=r"must consist of torch\.nn\.Linear layers"):
                 adapters.from_torch(torch.nn.Conv1d(1, 1, 1))
 

@@ -247,6 +247,28 @@ def test_laws_that_draw_their_own_networks_do_not_apply_to_fixed_sizes() -> None
     assert finding(found, "layers_go_by_number").outcome == "not applicable"
 
 
+def test_a_law_about_two_functions_shows_both_calls() -> None:
+    """Where the gradient is compared with the loss, either of them may be wrong."""
+    both = Implementation(loss=purenet.loss, backward=summing)
+    found = survey(both, laws=["backward_returns_the_loss", "gradient_is_that_of_the_loss"])
+    failed = finding(found, "gradient_is_that_of_the_loss")
+    assert [line.partition("(")[0] for line in failed.call.splitlines()] == ["backward", "loss"]
+
+
+def test_the_exact_result_is_that_of_the_drawn_arguments() -> None:
+    """A function that writes its input is not compared with the result for what it wrote."""
+
+    def forward(params: Params, x: NDArray[Any]) -> Any:
+        logits = purenet.forward(params, x)
+        if x.flags.writeable:
+            x[...] = 0
+        return logits
+
+    laws = ["logits_are_within_rounding", "functions_are_pure"]
+    found = survey(Implementation(forward=forward), laws=laws)
+    assert [one.outcome for one in found.findings] == ["pass", "fail"]
+
+
 def test_any_exception_is_a_finding() -> None:
     """A function that raises, or that returns no pair, fails its laws with a message."""
 
@@ -271,6 +293,12 @@ def infinite(_: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0) ->
         (lambda: survey(Implementation()), "gives no function, so there is nothing to check"),
         (lambda: survey(cast("Any", purenet)), "must be an Implementation or a Model, got <module"),
         (lambda: survey(PURENET, laws=["additivity"]), "laws must be among logits_are_within"),
+        (lambda: survey(PURENET, laws=[]), r"laws must be a list of names, got \[\]"),
+        (lambda: survey(PURENET, max_examples=0), "max_examples must be an integer >= 1, got 0"),
+        (lambda: survey(PURENET, problems=cast("Any", 5)), "problems must be a strategy, got 5"),
+        (lambda: survey(PURENET, dtypes="f4"), "dtypes must be a list of dtypes, got 'f4'"),
+        (lambda: Implementation(loss=cast("Any", 5)), "loss must be a function, got 5"),
+        (lambda: Implementation(sizes=[3]), "sizes must name at least inputs and classes"),
         (lambda: survey(PURENET, seed=-1), "seed must be an integer >= 0, got -1"),
         (
             lambda: survey(PURENET, slack=cast("Any", "much")),
@@ -332,6 +360,19 @@ def test_an_expected_failure_that_passes_is_an_error() -> None:
     (case,) = mark.args[1]
     assert case.id == "step_is_linear"
     assert case.marks[0].kwargs == {"strict": True, "reason": "x", "raises": AssertionError}
+
+
+def test_a_law_that_cannot_be_tried_is_skipped() -> None:
+    """A law about a function that is not given is no expected failure."""
+    mark = parametrize(
+        Implementation(forward=purenet.forward),
+        laws=["step_is_linear"],
+        expected_failures={"step_is_linear": ""},
+    )
+    (case,) = mark.args[1]
+    assert case.marks[0].kwargs["strict"]
+    with pytest.raises(pytest.skip.Exception, match="no momentum_step is given"):
+        case.values[0]()
 
 
 def test_table_is_made_by_running_the_module(

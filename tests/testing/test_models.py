@@ -128,8 +128,38 @@ def test_a_loss_that_changes_is_named() -> None:
     model = replace(MODEL, loss=lambda *_: next(values))
     (found,) = survey(model, laws=["equal_calls_give_equal_results"]).findings
     assert found.message.startswith("equal calls gave the losses [")
-    with pytest.raises(ValueError, match="f must be deterministic"):
-        survey(model, laws=["gradient_is_that_of_the_loss"])
+    (found,) = survey(model, laws=["gradient_is_that_of_the_loss"]).findings
+    assert found.message.startswith("ValueError: f must be deterministic")
+
+
+def test_a_gradient_may_name_its_arrays_in_another_order() -> None:
+    """Arrays are paired by name, and the wrong one is named."""
+    wrong = changed(lambda g, p, x, y: {"out": (g["out"][0] * len(x),), "layers": g["layers"]})
+    (found,) = survey(wrong, laws=["gradient_is_additive"]).findings
+    assert "the gradient of out[0]" in found.message
+    (found,) = survey(
+        changed(lambda g, *_: {"out": g["out"]}), laws=["order_changes_nothing"]
+    ).findings
+    assert found.message.startswith(
+        "grad must return the arrays ['layers[0]', 'layers[1]', 'out[0]']"
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Model(loss=loss, params=PARAMS), "grad must be given: only PyTorch and JAX"),
+        (lambda: Model(loss=loss), r"params must hold at least one number, got \[\]"),
+        (lambda: replace(MODEL, data=(X,)), "data must be a pair of arrays, got "),
+        (lambda: replace(MODEL, data=([1.0], [2.0])), "data must be a pair of arrays, got "),
+        (lambda: survey(MODEL, replay="x"), "a Model has its own dtypes, and its findings have no"),
+        (lambda: survey(MODEL, laws="purity"), "laws must be a list of names, got 'purity'"),
+    ],
+)
+def test_what_is_no_model_is_refused(call: Callable[[], Any], message: str) -> None:
+    """Each gets one sentence when the model is made, or surveyed."""
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 class TestParametrize:

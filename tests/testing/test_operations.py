@@ -332,3 +332,34 @@ def test_a_nan_may_be_lost_where_its_unit_may_be_flushed_to_zero() -> None:
         return np.where(z > 0, delta, np.float32(0))
 
     check_operation(flushing, "relu_backward", precision=FLOAT32, examples=200).raise_if_wrong()
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, W, b: np.where(
+            (np.arange(W.shape[1]) > 0) & np.isnan(x @ W + b), np.float32(0), x @ W + b
+        ),
+        lambda x, W, b: x @ np.nan_to_num(W) + np.nan_to_num(b),
+    ],
+)
+def test_every_result_of_a_nan_is_nan(f: Callable[..., Any]) -> None:
+    """A kernel that loses most NaN, or those of its weights, is wrong."""
+    report = check_operation(f, "linear", precision=FLOAT32)
+    assert [failure.law for failure in report.failures] == [
+        "a NaN shows in its own results and in no others"
+    ]
+    assert "is lost in z[" in report.failures[0].message
+
+
+def test_a_chain_is_told_that_it_stores_what_is_between() -> None:
+    """A wrong result of a narrow chain names the precision that it may have."""
+
+    def chain(x: Any, W: Any, b: Any) -> Any:
+        z = (x.astype(np.float32) @ W.astype(np.float32)).astype(x.dtype)
+        return z + b
+
+    report = check_operation(chain, "linear", precision=Precision("bfloat16"))
+    assert "it needs fused=False" in str(report)
+    precision = Precision("bfloat16", fused=False)
+    check_operation(chain, "linear", precision=precision).raise_if_wrong()

@@ -85,6 +85,13 @@ class Implementation:
     sizes: list[int] | None = None
     dtypes: Sequence[DTypeLike] = (np.float64, np.float32)
 
+    def __post_init__(self) -> None:
+        for name, f in self.given.items():
+            if not callable(f):
+                raise ValueError(f"{name} must be a function, got {f!r}")
+        if self.sizes is not None:
+            purenet.init(self.sizes)  # refuses what are no sizes
+
     @property
     def given(self) -> dict[str, Callable[..., Any]]:
         """Return the functions that are given, by name."""

@@ -141,6 +141,10 @@ class OperationReport:
                 f"  {failure.described}",
                 f"  replay: {self.replay(failure)}",
             ]
+        laws = [failure.law for failure in self.failures]
+        narrow = self.precision.storage != self.precision.accumulate
+        if "results are within their bounds" in laws and self.precision.fused and narrow:
+            lines += ["a chain of array operations stores what is between: it needs fused=False"]
         for out in self.outputs:
             lines += [f"{out.name}: worst error {out.worst_share:.3g} of its bound ({out.where})"]
             seen = f"{out.smallest_seen:.2g} at best, {out.median_seen:.2g} in half of the elements"
@@ -362,22 +366,24 @@ class Trial:
         rng = np.random.default_rng(example.number)
         arguments = [a.copy() if isinstance(a, np.ndarray) else a for a in example.arguments]
         floats = [a for a in arguments if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
-        target = floats[0]
-        row, column = (int(rng.integers(n)) for n in target.shape)
-        if not self.operation.rounds and arguments[1][row, column] <= self.arithmetic.underflow:
+        target = floats[rng.integers(len(floats))]
+        place = [int(rng.integers(n)) for n in target.shape]
+        if not self.operation.rounds and arguments[1][*place] <= self.arithmetic.underflow:
             return  # δ is dropped where z is 0, or may be flushed to 0, and with it the NaN
-        target[row, column] = np.nan
+        target[*place] = np.nan
+        described = f"an argument of shape {target.shape}"
         exact = self.operation.exact(*arguments)
         results = self._call(self._arrays(arguments), shapes_of(exact))
         law = "a NaN shows in its own results and in no others"
         for name, got, one in zip(self.operation.outputs, results, exact, strict=True):
             lost = np.isnan(one.high)
-            if lost.any() and not np.isnan(got[lost]).any():
-                raise Wrong(law, f"the NaN in row {row} is lost in {name}")
+            if not np.isnan(got[lost]).all():
+                index = [int(i) for i in np.argwhere(lost & ~np.isnan(got))[0]]
+                raise Wrong(law, f"a NaN at {place} of {described} is lost in {name}{index}")
             spread = np.isnan(got) & ~lost
             if spread.any():
                 index = [int(i) for i in np.argwhere(spread)[0]]
-                raise Wrong(law, f"a NaN in row {row} makes {name}{index} NaN too")
+                raise Wrong(law, f"a NaN at {place} of {described} makes {name}{index} NaN too")
 
     def rows_keep_their_bits(self, example: Example) -> None:
         """Cut, pad and reverse the batch: each row of a result keeps its bits."""

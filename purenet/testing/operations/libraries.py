@@ -54,7 +54,7 @@ class Library:
         """Say what is wrong with the type, the device, the shape or the dtype of a result."""
         if not is_array_api_obj(result) and not isinstance(result, np.generic):
             return f"must be an array, got {type(result).__name__}"
-        if type(result) is not type(like) and not isinstance(result, np.generic):
+        if not isinstance(result, type(like) | np.generic):
             return f"must be an array of {self.name}, got {type(result).__name__}"
         if tuple(result.shape) != shape:
             return f"must have shape {shape}, got {tuple(result.shape)}"

@@ -111,7 +111,7 @@ class Precision:
         The format of the results. Default: that of the arguments.
     fused : bool
         Whether intermediate arrays stay in the format of sums. If not, each is rounded to
-        `storage`, as in a chain of array operations.
+        `storage`: give False for a chain of array operations in float16 or bfloat16.
 
     Raises
     ------
