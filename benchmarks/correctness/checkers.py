@@ -121,8 +121,9 @@ INTRODUCTION = f"""\
 Made by `python -m benchmarks.correctness.checkers`, with PyTorch {torch.__version__} and JAX
 {jax.__version__}. Each row has {SEEDS} networks of {SIZES} units whose gradient is right, and
 {(len(CLAIMS) - 1) * SEEDS} in which one array or one number is wrong, by a factor of 1.001, by one
-of 1.1, or by being 0. The input of one hidden unit, for one example, is far away from its kink, near
-to it, at 10⁻⁵, or exactly at it. All checkers have their defaults, but `gradcheck` in float32: eps=1e-3, atol=1e-3, rtol=1e-2.
+of 1.1, or by being 0. The input of one hidden unit, for one example, is far away from its kink,
+near to it, at 10⁻⁵, or exactly at it. All checkers have their defaults, but `gradcheck` in float32:
+eps=1e-3, atol=1e-3, rtol=1e-2.
 """
 
 

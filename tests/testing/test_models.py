@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -150,7 +150,7 @@ def test_a_gradient_may_name_its_arrays_in_another_order() -> None:
     [
         (lambda: Model(loss=loss, params=PARAMS), "grad must be given: only PyTorch and JAX"),
         (lambda: Model(loss=loss), r"params must hold at least one number, got \[\]"),
-        (lambda: replace(MODEL, data=(X,)), "data must be a pair of arrays, got "),
+        (lambda: replace(MODEL, data=cast("Any", (X,))), "data must be a pair of arrays, got "),
         (lambda: replace(MODEL, data=([1.0], [2.0])), "data must be a pair of arrays, got "),
         (lambda: survey(MODEL, replay="x"), "a Model has its own dtypes, and its findings have no"),
         (lambda: survey(MODEL, laws="purity"), "laws must be a list of names, got 'purity'"),

@@ -61,7 +61,8 @@ def test_names_that_are_not_in_the_catalogue_are_refused() -> None:
     """A misspelt name is a ValueError that lists the names."""
     with pytest.raises(ValueError, match=r"functions must be among init, forward, .*got 'layer'"):
         score(print, ["layer"])
-    for functions in ("linear", []):
+    bad: list[Any] = ["linear", []]
+    for functions in bad:
         with pytest.raises(ValueError, match="functions must be a list of names, got"):
             score(print, functions)
     with pytest.raises(ValueError, match="check must be a function, got 3"):
