@@ -30,7 +30,8 @@ class Tree:
     Raises
     ------
     ValueError
-        A leaf that is not an array of float32 or float64 numbers, or no numbers at all.
+        A leaf that is not an array of float32 or float64 numbers, no numbers at all, or two arrays
+        with one name.
 
     Examples
     --------
@@ -77,6 +78,8 @@ class Tree:
         elif isinstance(tree, list | tuple):
             for i, value in enumerate(tree):
                 self._collect(f"{name}[{i}]", value)
+        elif name in self.leaves:
+            raise ValueError(f"two arrays of a tree are named {name!r}")
         else:
             self.leaves[name] = tree
 

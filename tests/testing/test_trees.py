@@ -78,6 +78,10 @@ if find_spec("torch"):
             {"grads": np.ones(2), "params": np.ones(2, int)},
             "params must be float32 or float64, got",
         ),
+        (
+            {"grads": 1.0, "params": {"a": {"b": np.ones(2)}, "a.b": np.ones(2)}},
+            r"two arrays of a tree are named 'a\.b'",
+        ),
         ({"grads": [], "params": []}, r"params must hold at least one number, got \[\]"),
     ],
 )

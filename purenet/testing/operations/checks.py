@@ -116,8 +116,7 @@ class OperationReport:
     def to_json(self) -> str:
         """Return the report as a JSON object."""
         numbers = {"ok": self.ok, **asdict(self)}
-        text = json.dumps(numbers, default=str)  # a device is an object of its library
-        finite = json.loads(text, parse_constant=str)  # JSON has no infinity
+        finite = json.loads(json.dumps(numbers), parse_constant=str)  # JSON has no infinity
         return json.dumps(finite, indent=1, allow_nan=False)
 
     def replay(self, failure: Failure) -> str:
@@ -251,7 +250,7 @@ def check_operation(
     for number in numbers:
         draw = Draw(number, seed, precision.storage, bound, max_size)
         trial.run(Example(number, draw.kind, what.draw(draw)))
-    options = {} if device is None else {"device": device}
+    options = {} if device is None else {"device": str(device)}
     return OperationReport(
         operation,
         precision,
