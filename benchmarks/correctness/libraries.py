@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import purenet
+from benchmarks.report import table
 from purenet.params import layers
 from purenet.testing import adapters
 from purenet.testing.conformance import (
@@ -263,9 +264,9 @@ def main() -> None:
         seconds = time.perf_counter() - began
         print(f"{name}: {seconds:.0f} s", file=sys.stderr)
         given = ", ".join(f"`{f}`" for f in implementation.given)
-        facts.append((name, version(distribution), given, lines_of(make), f"{seconds:.0f}"))
+        facts.append((name, version(distribution), given, str(lines_of(make)), f"{seconds:.0f}"))
     print(INTRODUCTION)
-    print(table(("implementation", "version", "functions", "lines", "seconds"), facts))
+    print(table(("implementation", "version", "functions", "lines", "seconds"), facts), end="")
     laws = [law for law in (*MATHEMATICS, *PURITY) if any(
         finding.law == law and finding.outcome in ("pass", "fail")
         for one in found.values() for finding in one.findings)]  # fmt: skip
@@ -277,7 +278,7 @@ def main() -> None:
         rows.append((f"`{law}`", *outcomes))
     print("\n## Laws\n")
     print("✓ holds, ✗ fails, empty: no function that the law is about was given.\n")
-    print(table(("law", *found), rows))
+    print(table(("law", *found), rows), end="")
     print("\n## Where they differ\n")
     for name, one in found.items():
         if one.failures:
@@ -296,12 +297,6 @@ Each row is a network of 5, 4 and 3 units, written as its library's users write 
 logits of ±10⁴. "Lines" counts what a user writes, the network included. A failure here is seldom a
 bug. It says where a library has another convention, or gives up digits.
 """
-
-
-def table(head: tuple[Any, ...], rows: list[tuple[Any, ...]]) -> str:
-    """Return a table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in lines)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,17 @@ PRECISIONS = ("float64", "float32", "float16", "bfloat16")
 Versions = dict[str, Callable[..., Any]]
 
 
+def linear_backward(x: Any, W: Any, delta: Any) -> Any:
+    """Return δ Wᵀ, xᵀ δ and the sum of the rows of δ."""
+    return delta @ W.T, x.T @ delta, delta.sum(0)
+
+
+def momentum_step(p: Any, v: Any, g: Any, learning_rate: float, momentum: float) -> Any:
+    """Return the new parameters and the new velocity."""
+    v = momentum * v + (1 - momentum) * g
+    return p - learning_rate * v, v
+
+
 def numpy_versions() -> Versions:
     """Return the plain versions of the catalogue, which compute narrow formats in float32."""
     return {variant.operation: variant.function for variant in reversed(variants.RIGHT)}
@@ -30,16 +41,9 @@ def torch_versions() -> Versions:
     def linear(x: Any, W: Any, b: Any) -> Any:
         return F.linear(x, W.T, b)
 
-    def linear_backward(x: Any, W: Any, delta: Any) -> Any:
-        return delta @ W.T, x.T @ delta, delta.sum(0)
-
     def cross_entropy_backward(z: Any, y: Any) -> Any:
         z = z.clone().requires_grad_()
         return torch.autograd.grad(F.cross_entropy(z, y), z)[0]
-
-    def momentum_step(p: Any, v: Any, g: Any, learning_rate: float, momentum: float) -> Any:
-        v = momentum * v + (1 - momentum) * g
-        return p - learning_rate * v, v
 
     return {
         "linear": linear,
@@ -60,14 +64,10 @@ def jax_versions() -> Versions:
     def cross_entropy(z: Any, y: Any) -> Any:
         return -jax.nn.log_softmax(z)[jax.numpy.arange(len(y)), y].mean()
 
-    def momentum_step(p: Any, v: Any, g: Any, learning_rate: float, momentum: float) -> Any:
-        v = momentum * v + (1 - momentum) * g
-        return p - learning_rate * v, v
-
     versions: Versions = {
         "linear": lambda x, W, b: x @ W + b,
         "linear_relu": lambda x, W, b: jax.nn.relu(x @ W + b),
-        "linear_backward": lambda x, W, delta: (delta @ W.T, x.T @ delta, delta.sum(0)),
+        "linear_backward": linear_backward,
         "relu_backward": lambda delta, z: jax.numpy.where(z > 0, delta, 0),
         "log_softmax": jax.nn.log_softmax,
         "softmax_cross_entropy": cross_entropy,

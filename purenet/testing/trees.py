@@ -63,8 +63,17 @@ class Tree:
     @property
     def has_autodiff(self) -> bool:
         """Tell whether all arrays are of a library that `autodiff` knows."""
-        leaves = list(self.leaves.values())
-        return all(map(is_jax_array, leaves)) or all(map(is_torch_array, leaves))
+        return self.are_of_jax or self.are_of_torch
+
+    @property
+    def are_of_jax(self) -> bool:
+        """Tell whether all arrays are JAX's."""
+        return all(map(is_jax_array, self.leaves.values()))
+
+    @property
+    def are_of_torch(self) -> bool:
+        """Tell whether all arrays are PyTorch's."""
+        return all(map(is_torch_array, self.leaves.values()))
 
     def build(self, arrays: Sequence[NDArray[Any]]) -> Any:
         """Return a tree of this form and library with other numbers."""
@@ -142,15 +151,14 @@ def autodiff(f: Callable[[Any], Any], params: Tree) -> Any:
     ValueError
         Arrays of a library without autodiff.
     """
-    leaves = list(params.leaves.values())
-    if all(map(is_jax_array, leaves)):
+    if params.are_of_jax:
         import jax  # noqa: PLC0415  # it is installed, as the parameters show
 
         return jax.grad(f)(params.tree)
-    if all(map(is_torch_array, leaves)):  # needs PyTorch
+    if params.are_of_torch:  # needs PyTorch
         import torch  # noqa: PLC0415
 
-        made = [leaf.detach().clone().requires_grad_() for leaf in leaves]
+        made = [leaf.detach().clone().requires_grad_() for leaf in params.leaves.values()]
         value = f(_rebuilt(params.tree, iter(made)))
         found = torch.autograd.grad(value, made, allow_unused=True)
         grads = [
