@@ -154,7 +154,7 @@ def _jax(task: Task) -> Any:
     import jax  # noqa: PLC0415
     import jax.numpy as jnp  # noqa: PLC0415
 
-    jax.config.update("jax_enable_x64", task.dtype == "float64")  # type: ignore[no-untyped-call]
+    jax.config.update("jax_enable_x64", task.dtype == "float64")
     cfg = task.cfg
 
     def objective(p: Params, x: Any, y: Any) -> Any:

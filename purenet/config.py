@@ -1,6 +1,7 @@
 """The hyperparameters of a training run."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,9 @@ class Config:
         the order of the data.
     seed : int
         Seed of the orders, from 0 to 2¹²⁸ - 1.
+    shards : int
+        Parts of each batch, a power of two. The gradient is the sum over the parts in a binary
+        tree, so that 1, 2, 4, ... processes, up to `shards`, train to the same bits.
     input_scale : float
         Factor by which integer inputs are multiplied when they are converted: 1/255 brings 8-bit
         pixels to [0, 1], 1 leaves them raw. Floating-point inputs are not scaled.
@@ -52,16 +56,18 @@ class Config:
     epochs: int = 10
     shuffle: bool = True
     seed: int = 0
+    shards: int = 1
     input_scale: float = 1 / 255
 
     def __post_init__(self) -> None:
         """Check every field; NumPy scalars become Python numbers."""
-        checked = {
+        checked: dict[str, Any] = {
             "learning_rate": check_number("learning_rate", self.learning_rate),
             "momentum": check_number("momentum", self.momentum, below=1),
             "l2": check_number("l2", self.l2),
             "epochs": check_integer("epochs", self.epochs, least=0),
             "seed": check_seed(self.seed),
+            "shards": check_integer("shards", self.shards, least=1),
             "input_scale": check_number("input_scale", self.input_scale),
             "shuffle": bool(self.shuffle),
         }
@@ -69,6 +75,8 @@ class Config:
             checked["batch_size"] = check_integer("batch_size", self.batch_size, least=1)
         if not isinstance(self.shuffle, bool | np.bool):
             raise ValueError(f"shuffle must be True or False, got {self.shuffle!r}")
+        if checked["shards"].bit_count() > 1:
+            raise ValueError(f"shards must be a power of two, got {self.shards}")
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 

@@ -4,9 +4,10 @@ The functions are written against the Python array API standard, as those of `pu
 They need memory for the logits, and for the activations of one chunk in each thread.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
-from array_api_compat import array_namespace, is_numpy_array
+from array_api_compat import array_namespace, is_jax_array, is_numpy_array
 
 from purenet.engines import CHUNK, as_input
 from purenet.engines.threads import map_in_threads
@@ -21,6 +22,7 @@ from purenet.params import (
     check_labels,
     check_number,
     check_params,
+    known,
 )
 
 __all__ = [
@@ -30,6 +32,9 @@ __all__ = [
     "predict",
     "predict_proba",
 ]
+
+
+T = TypeVar("T")
 
 
 class Evaluation(NamedTuple):
@@ -143,7 +148,7 @@ def accuracy(params: dict[str, A], x: Array, y: Array, *, input_scale: float | N
     0.5
     """
     z = logits(params, x, input_scale=input_scale)
-    check_labels(params, y, z.shape[0])
+    check_labels(params, y, z.shape[0], sent=True)
     return array_namespace(z).mean(array_namespace(z).astype(_hits(z, y), z.dtype))
 
 
@@ -185,28 +190,52 @@ def evaluate(
 
 def evaluate_logits(params: dict[str, A], z: A, y: Array, *, l2: float) -> Evaluation:
     """Compute what `evaluate` returns from the logits z of the data."""
-    value: Any = loss_and_delta(params, z, y, check_number("l2", l2))[0]
-    hits = array_namespace(z).count_nonzero(_hits(z, y))
+    value, hits = _for_library(params, _loss_and_hits)(params, z, y, l2=check_number("l2", l2))
     return Evaluation(float(value), float(hits) / z.shape[0])
+
+
+def _loss_and_hits(params: dict[str, A], z: A, y: Array, *, l2: float) -> tuple[Any, Any]:
+    hits = array_namespace(z).count_nonzero(_hits(z, y))
+    return loss_and_delta(params, z, y, l2)[0], hits
 
 
 def logits(params: dict[str, A], x: Array, *, input_scale: float | None = None) -> A:
     """Compute the logits of data of any size. Integer x is scaled as in training."""
-    xp = check_params(params)
-    check_example_shape(params, x)
-    n = x.shape[0]
+    xp, n = check_params(params), x.shape[0]
+    check_example_shape(params, x, sent=True)
+    compute = _for_library(params, _logits_of_chunk)
 
     def of_chunk(start: int) -> A:
-        rows = range(start, min(start + CHUNK, n))
-        chunk = as_input(params, x[rows.start : rows.stop, ...], input_scale)
-        try:
-            return forward(params, chunk)
-        except ValueError:
-            check_examples(params, chunk, rows)  # its message has the row in all of x
-            raise
+        return compute(params, x[start : min(start + CHUNK, n), ...], input_scale=input_scale)
 
-    map_chunks = map_in_threads if is_numpy_array(x) else map
-    return xp.concat(list(map_chunks(of_chunk, range(0, n, CHUNK))))
+    def refuse_bad_examples() -> None:
+        for start in range(0, n, CHUNK):
+            chunk = as_input(params, x[start : min(start + CHUNK, n), ...], input_scale)
+            check_examples(params, chunk, range(start, n))
+
+    map_chunks = map_in_threads if is_numpy_array(params["W1"]) else map
+    try:
+        z = xp.concat(list(map_chunks(of_chunk, range(0, n, CHUNK))))
+    except ValueError:
+        refuse_bad_examples()  # whose message has the row in all of x
+        raise
+    # Compiled code refuses nothing, but an example that is not finite has no finite logits.
+    if is_jax_array(z) and known(xp.all(xp.isfinite(z)), bool) is False:
+        refuse_bad_examples()
+    return z
+
+
+def _logits_of_chunk(params: dict[str, A], x: Array, *, input_scale: float | None) -> A:
+    return forward(params, as_input(params, x, input_scale))
+
+
+def _for_library(params: dict[str, A], function: Callable[..., T]) -> Callable[..., T]:
+    """Return a function that is compiled if the parameters are arrays of JAX."""
+    if not is_jax_array(params["W1"]):
+        return function
+    from purenet.engines.jax import compiled  # noqa: PLC0415  # an optional library
+
+    return compiled(function)
 
 
 def _hits(z: A, y: Array) -> A:

@@ -183,11 +183,16 @@ def loss_and_delta(params: dict[str, A], logits: A, y: Array, l2: float) -> tupl
     index = xp.arange(classes, device=device(y))
     t = xp.astype(y, index.dtype)[:, None] == index
     value = -xp.mean(xp.sum(xp.where(t, log_p, 0), axis=1))
+    return with_penalty(value, params, l2), (xp.exp(log_p) - xp.astype(t, log_p.dtype)) / n
+
+
+def with_penalty(value: A, params: dict[str, A], l2: float) -> A:
+    """Return value + ½ l2 Σ_k ‖W_k‖²."""
     if l2 > 0:  # 0 times a sum that overflows would be NaN
         for W, _ in layers(params):
-            w = xp.reshape(W, (-1,))
+            w = array_namespace(W).reshape(W, (-1,))
             value = value + 0.5 * l2 * (w @ w)
-    return value, (xp.exp(log_p) - xp.astype(t, log_p.dtype)) / n
+    return value
 
 
 def backward(

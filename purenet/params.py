@@ -1,4 +1,4 @@
-"""The dictionary of parameters: its type, layers and flat vector, and checks of arguments.
+"""The dictionary of parameters: its type, layers and flat vector; checks of arguments and data.
 
 The public functions refuse bad input with a ValueError that names the value and what was expected.
 Shapes and dtypes are always checked. Values (the range of labels, finiteness) are checked where
@@ -9,10 +9,11 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from hashlib import blake2b
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
-from array_api_compat import array_namespace, is_array_api_obj
+from array_api_compat import array_namespace, is_array_api_obj, is_jax_array, is_numpy_array
 from numpy.typing import NDArray
 
 
@@ -59,6 +60,7 @@ __all__ = [
     "Array",
     "Data",
     "Params",
+    "can_be_sent",
     "check_data",
     "check_example_shape",
     "check_examples",
@@ -70,6 +72,7 @@ __all__ = [
     "check_params",
     "check_seed",
     "copy",
+    "fingerprint",
     "first_not_finite",
     "flat_views",
     "from_layers",
@@ -78,6 +81,10 @@ __all__ = [
     "names",
     "sizes",
 ]
+
+
+BLOCK = 1 << 20  # bytes
+SAMPLE = 1 << 30  # the most bytes of an array that `fingerprint` hashes
 
 
 def names(depth: int) -> list[str]:
@@ -124,6 +131,41 @@ def flat_views(vector: NDArray[Any], params: Params) -> Params:
         views[name] = vector[start : start + p.size].reshape(p.shape)
         start += p.size
     return views
+
+
+def fingerprint(*arrays: Array) -> str:
+    """Describe data by their dtypes, shapes and a hash, so that other data can be told apart.
+
+    The hash is BLAKE2b. Of an array of up to 1 GiB it covers all bytes. Of a larger array, which
+    may be a memory map, it covers about 1 GiB: blocks of rows of 1 MiB each, at equal distances.
+    A change between these blocks is not noticed.
+
+    Parameters
+    ----------
+    *arrays : array
+        Arrays of any dtype and layout, with at least one axis.
+
+    Returns
+    -------
+    str
+        Equal for equal arrays, whatever their layout in memory.
+
+    Examples
+    --------
+    >>> fingerprint(np.zeros((2, 3), np.uint8), np.array([1, 0]))
+    'uint8 (2, 3), int64 (2,), blake2b fe3d13e20689728632ce8d44a02fe200'
+    """
+    digest = blake2b(digest_size=16)
+    descriptions = []
+    for array in arrays:
+        descriptions.append(f"{array.dtype} {tuple(array.shape)}")
+        row_bytes = np.asarray(array[:1]).nbytes
+        block_rows = max(1, BLOCK // max(1, row_bytes))
+        distance = block_rows * max(1, math.ceil(row_bytes * array.shape[0] / SAMPLE))
+        for start in range(0, array.shape[0], distance):
+            block = np.asarray(array[start : start + block_rows])
+            digest.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
+    return f"{', '.join(descriptions)}, blake2b {digest.hexdigest()}"
 
 
 def check_number(name: str, value: Any, *, below: float = math.inf) -> float:
@@ -220,10 +262,13 @@ def check_examples(params: dict[str, A], x: Array, rows: Sequence[int] | None = 
     return converted
 
 
-def check_example_shape(params: dict[str, A], x: Array) -> Any:
-    """Refuse an `x` that does not fit the network in shape and kind; return its namespace."""
+def check_example_shape(params: dict[str, A], x: Array, *, sent: bool = False) -> Any:
+    """Refuse an `x` that does not fit the network in shape and kind; return its namespace.
+
+    If it is data to be `sent` to the device of the parameters, it may be a NumPy array.
+    """
     W1 = params["W1"]
-    xp = namespace(params=W1, x=x)
+    xp = array_namespace(x) if sent and can_be_sent(W1, x) else namespace(params=W1, x=x)
     if x.ndim != 2 or x.shape[1] != W1.shape[0]:
         raise ValueError(f"x must have shape (batch, {W1.shape[0]}), got {tuple(x.shape)}")
     if x.shape[0] == 0:
@@ -233,9 +278,15 @@ def check_example_shape(params: dict[str, A], x: Array) -> Any:
     return xp
 
 
-def check_labels(params: dict[str, A], y: Array, n: int) -> None:
+def can_be_sent(like: Array, array: Array) -> bool:
+    """Tell whether this is a NumPy array for parameters of JAX: the one mixture that is allowed."""
+    return is_numpy_array(array) and is_jax_array(like)
+
+
+def check_labels(params: dict[str, A], y: Array, n: int, *, sent: bool = False) -> None:
     """Refuse labels that are not one integer per example, each the index of a class."""
-    xp, classes = namespace(params=params["W1"], y=y), sizes(params)[-1]
+    W1, classes = params["W1"], sizes(params)[-1]
+    xp = array_namespace(y) if sent and can_be_sent(W1, y) else namespace(params=W1, y=y)
     if tuple(y.shape) != (n,):
         one_hot = tuple(y.shape) == (n, classes)
         remedy = ": take the argmax of each row if these are one-hot labels" if one_hot else ""
@@ -260,8 +311,8 @@ def check_data(params: dict[str, A], data: Data) -> Data:
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise ValueError(f"data must be a pair (x, y), got {type(data).__name__}")
     x, y = data
-    check_example_shape(params, x)
-    check_labels(params, y, x.shape[0])
+    check_example_shape(params, x, sent=True)
+    check_labels(params, y, x.shape[0], sent=True)
     return x, y
 
 

@@ -2,15 +2,18 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_numpy_array
+from array_api_compat import array_namespace, device, is_jax_array, is_numpy_array
 
 from purenet.config import Config
 from purenet.engines import CHUNK, Engine, as_input, cut
 from purenet.engines.inplace import InplaceEngine
+from purenet.engines.mpi import MpiEngine, begin_together
 from purenet.engines.reference import ReferenceEngine
 from purenet.evaluation import evaluate
 from purenet.optim import init_velocity
@@ -24,6 +27,7 @@ from purenet.params import (
     check_integer,
     check_matching,
     check_number,
+    fingerprint,
     first_not_finite,
     sizes,
 )
@@ -182,6 +186,7 @@ def epochs(
     *,
     state: State | None = None,
     record_every: int | None = None,
+    comm: Any = None,
 ) -> Iterator[Epoch]:
     """Train, and yield a record after each epoch. To stop early, leave the loop.
 
@@ -207,6 +212,10 @@ def epochs(
         libraries and processors, the resumed run gives the bits of an uninterrupted one.
     record_every : int, optional
         Also yield a record after every `record_every` steps of an epoch.
+    comm : mpi4py.MPI.Intracomm, optional
+        Processes that train together, each on its part of every batch (extra ``mpi``). All make
+        this call with the same NumPy arrays and get the same records. Their number divides
+        ``cfg.shards``.
 
     Returns
     -------
@@ -234,19 +243,28 @@ def epochs(
     """
     if record_every is not None:
         record_every = check_integer("record_every", record_every, least=1)
-    return _Run(params, data, cfg, state).records(record_every)
+    return _Run(params, data, cfg, state, comm).records(record_every)
 
 
 class _Run:
     """A training run: its arguments, checked, and its engine."""
 
     def __init__(
-        self, params: dict[str, Any], data: Data, cfg: Config, state: State | None
+        self, params: dict[str, Any], data: Data, cfg: Config, state: State | None, comm: Any
     ) -> None:
-        self.x, self.y = check_data(params, data)
-        self.cfg, self.n = cfg, self.x.shape[0]
-        self.size = cfg.batch_size or self.n
-        started = _starting_state(params, state, cfg, steps=math.ceil(self.n / self.size))
+        self.cfg, self.comm = cfg, comm
+
+        def check() -> None:
+            self.x, self.y = check_data(params, data)
+            self.n = self.x.shape[0]
+            self.size = cfg.batch_size or self.n
+            self.state = _starting_state(params, state, cfg, steps=math.ceil(self.n / self.size))
+
+        if comm is None:
+            check()
+        else:
+            self._begin_together(check, params)
+        started = self.state
         self.engine = self._engine(params, started.velocity)
         self.params, velocity = self.engine.snapshot()
         self.state = started._replace(velocity=velocity)
@@ -327,16 +345,48 @@ class _Run:
             params, state = after, State(velocity, state.epochs, state.steps + 1, loss_sum)
         return seen
 
+    def _begin_together(self, check: Callable[[], None], params: dict[str, Any]) -> None:
+        """Check the arguments in every process, and that they are the same in all of them."""
+
+        def arguments() -> dict[str, Any]:
+            check()
+            processes = self.comm.Get_size()
+            if not is_numpy_array(params["W1"]):
+                raise ValueError(
+                    "training with comm needs NumPy arrays, W1 is a "
+                    f"{type(params['W1']).__module__.split('.')[0]} array"
+                )
+            if self.cfg.shards % processes:
+                raise ValueError(
+                    f"{processes} processes need cfg.shards to be a multiple of {processes}, "
+                    f"got {self.cfg.shards}"
+                )
+            return {
+                **{f"cfg.{name}": value for name, value in asdict(self.cfg).items()},
+                "data": fingerprint(self.x, self.y),
+                "params": fingerprint(*params.values()),
+                "state": (fingerprint(*self.state.velocity.values()), *self.state[1:]),
+            }
+
+        begin_together(self.comm, arguments)
+
     def _engine(self, params: dict[str, Any], velocity: dict[str, Any]) -> Engine:
-        engine: Engine = engine_class(params["W1"])(params, velocity, self.x, self.y, self.cfg)
+        kind = engine_class(params["W1"], self.cfg.shards)
+        if self.comm is not None:
+            kind = partial(MpiEngine, comm=self.comm)
+        engine: Engine = kind(params, velocity, self.x, self.y, self.cfg)
         return engine
 
 
-def engine_class(like: Array) -> Any:
+def engine_class(like: Array, shards: int = 1) -> Any:
     """Return the fastest engine for arrays like this one."""
+    if is_jax_array(like):
+        from purenet.engines.jax import JaxEngine  # noqa: PLC0415  # an optional library
+
+        return JaxEngine
     if not is_numpy_array(like):
         return ReferenceEngine
-    if like.dtype in (np.float32, np.float64):
+    if like.dtype in (np.float32, np.float64) and shards == 1:
         try:
             from purenet.engines.workers import WorkersEngine  # noqa: PLC0415  # slow to import
         except ModuleNotFoundError:
@@ -355,6 +405,7 @@ def train(
     *,
     validation: Data | None = None,
     state: State | None = None,
+    comm: Any = None,
 ) -> TrainResult:
     """Train until ``cfg.epochs`` epochs are done, and collect the figures of each epoch.
 
@@ -369,6 +420,8 @@ def train(
     validation : (array, array), optional
         Data that are evaluated after each epoch, with the l2 and input_scale of `cfg`.
     state : State, optional
+        As for `epochs`.
+    comm : mpi4py.MPI.Intracomm, optional
         As for `epochs`.
 
     Returns
@@ -394,7 +447,7 @@ def train(
     """
     if validation is not None:
         check_data(params, validation)
-    run, history = _Run(params, data, cfg, state), []
+    run, history = _Run(params, data, cfg, state, comm), []
     for record in run.records():
         figures: dict[str, float] = {"epoch": record.epoch, "loss": record.loss}
         if validation is not None:

@@ -19,15 +19,15 @@ if find_spec("jax"):
     import jax
 
     # JAX would round float64 to float32 otherwise.
-    jax.config.update("jax_enable_x64", val=True)  # type: ignore[no-untyped-call]
+    jax.config.update("jax_enable_x64", val=True)
     # The next run reads what this one compiles: hundreds of operations, one for each shape.
     compiled = Path(__file__).parent.parent / ".pytest_cache" / "jax"
-    jax.config.update("jax_compilation_cache_dir", str(compiled))  # type: ignore[no-untyped-call]
+    jax.config.update("jax_compilation_cache_dir", str(compiled))
     for least in (
         "jax_persistent_cache_min_compile_time_secs",
         "jax_persistent_cache_min_entry_size_bytes",
     ):
-        jax.config.update(least, 0)  # type: ignore[no-untyped-call]
+        jax.config.update(least, 0)
 
 common = {
     "deadline": None,

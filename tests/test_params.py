@@ -1,9 +1,12 @@
 """Claims about the dictionary of parameters: its names, its layers and its vector."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from purenet.params import copy, flat_views, is_weight, layers, names, sizes
+from purenet import params
+from purenet.params import copy, fingerprint, flat_views, is_weight, layers, names, sizes
 from tests.support.libraries import LIBRARIES, to_numpy
 from tests.support.problems import problem, read_only
 
@@ -47,3 +50,45 @@ def test_flat_views_put_weights_before_biases() -> None:
         for name, p in ordered.items():
             views[name][...] = p
         np.testing.assert_array_equal(vector, expected)
+
+
+DATA = np.random.default_rng(0).integers(0, 256, (50, 7), dtype=np.uint8)
+
+
+def test_the_fingerprint_depends_on_values_alone(tmp_path: Path) -> None:
+    """Equal data have one fingerprint, in any layout, in a memory map or in another library."""
+    import jax.numpy as jnp
+
+    np.save(tmp_path / "data.npy", DATA)
+    mapped = np.load(tmp_path / "data.npy", mmap_mode="r")
+    same = (np.asfortranarray(DATA), np.repeat(DATA, 2, axis=1)[:, ::2], mapped, jnp.asarray(DATA))
+    assert {fingerprint(one, DATA[:, 0]) for one in same} == {fingerprint(DATA, DATA[:, 0])}
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 16, 1 << 20])
+def test_any_change_of_data_changes_the_fingerprint(
+    monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    """Another bit, dtype, shape, order of rows or order of arrays gives another fingerprint."""
+    monkeypatch.setattr(params, "BLOCK", chunk)
+    changed = [DATA.view(np.int8), DATA.reshape(7, 50), DATA[::-1], DATA[:-1], DATA[:0]]
+    for i in range(DATA.size):
+        one = DATA.copy()
+        one.flat[i] ^= 1
+        changed.append(one)
+    found = [fingerprint(one) for one in [DATA, *changed]]
+    found += [fingerprint(DATA, DATA[0]), fingerprint(DATA[0], DATA)]
+    assert len(set(found)) == len(found)
+
+
+def test_blocks_of_large_data_are_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If only 20 of 50 rows may be read, these are rows 1 to 10 and 31 to 40."""
+    monkeypatch.setattr(params, "BLOCK", 10 * 7)
+    monkeypatch.setattr(params, "SAMPLE", 2 * 10 * 7)
+    data = np.zeros((50, 7), np.uint8)
+    noticed = []
+    for row in range(50):
+        one = data.copy()
+        one[row, 3] = 1
+        noticed.append(fingerprint(one) != fingerprint(data))
+    assert noticed == ([True] * 10 + [False] * 20) + [True] * 10 + [False] * 10

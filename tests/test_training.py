@@ -283,7 +283,7 @@ def test_divergence_that_does_not_come_again_is_an_error_too(
         return params, velocity
 
     monkeypatch.setattr(ReferenceEngine, "snapshot", nan_once)
-    monkeypatch.setattr(training, "engine_class", lambda _: ReferenceEngine)
+    monkeypatch.setattr(training, "engine_class", lambda *_: ReferenceEngine)
     with pytest.raises(DivergenceError, match="epoch 1, step 2: W1 has") as caught:
         train(P, (X, Y), replace(CFG, epochs=1))
     assert same_bits(caught.value.params, P)

@@ -82,7 +82,7 @@ def libraries() -> dict[str, tuple[Any, Callable[[], Versions]]]:
     import jax
     import torch
 
-    jax.config.update("jax_enable_x64", val=True)  # type: ignore[no-untyped-call]
+    jax.config.update("jax_enable_x64", val=True)
     return {
         "NumPy": (np, numpy_versions),
         "PyTorch": (torch, torch_versions),

@@ -14,7 +14,7 @@ from purenet import REPORT, Config, DivergenceError, Evaluation, State
 from purenet.cli.folder import RunFolder, SavedRun, read_settings
 from purenet.files import checkpoints, datasets
 from purenet.files.datasets import LabelledImages
-from purenet.params import Params, sizes
+from purenet.params import Params, fingerprint, sizes
 from purenet.training import Epoch
 
 __all__ = ["DTYPES", "PRESETS", "Job", "prepare_job", "run_job"]
@@ -87,10 +87,10 @@ def prepare_job(folder: Path, options: dict[str, Any], saved_run: SavedRun | Non
     checkpoint = saved_run.checkpoint if saved_run else None
 
     data, test = datasets.load(settings["data"])
-    fingerprint = checkpoints.fingerprint(*data, *test)
-    if checkpoint and checkpoint.fingerprint != fingerprint:
+    found = fingerprint(*data, *test)
+    if checkpoint and checkpoint.fingerprint != found:
         raise ValueError(
-            f"{settings['data']} is not the data of {folder}: it is {fingerprint}, "
+            f"{settings['data']} is not the data of {folder}: it is {found}, "
             f"the run is on {checkpoint.fingerprint}"
         )
     classes = 1 + max(int(y.max()) for _, y in (data, test))
@@ -113,7 +113,7 @@ def prepare_job(folder: Path, options: dict[str, Any], saved_run: SavedRun | Non
         **asdict(cfg),
         **({"from": source} if source else {}),
     }
-    return Job(settings, cfg, data, test, fingerprint, params, state)
+    return Job(settings, cfg, data, test, found, params, state)
 
 
 def _merge_settings(

@@ -1,22 +1,116 @@
 """The definition of training: the pure functions folded over batches, for arrays of any library."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic
 
 from array_api_compat import array_namespace, device
 
 from purenet.config import Config
 from purenet.engines import as_input, cut
-from purenet.network import backward
-from purenet.optim import momentum_step
-from purenet.params import A, Array, copy
+from purenet.network import backward, with_penalty
+from purenet.optim import init_velocity, momentum_step
+from purenet.params import A, Array, copy, is_weight
 
-__all__ = ["ReferenceEngine"]
+__all__ = ["ReferenceEngine", "added", "data_gradient", "step"]
+
+
+def data_gradient(
+    params: dict[str, A], x: Array, y: Array, shards: int
+) -> tuple[Any, dict[str, A]]:
+    """Compute the mean cross-entropy of a batch and its gradient as sums over shards.
+
+    Shard i of S holds the examples from ⌊n i / S⌋ to ⌊n (i + 1) / S⌋, n_i in number, and adds
+    n_i / n times what `backward` computes on them. The sum is taken in a binary tree: shards 0 and
+    1 are added, 2 and 3, and so on. Then these sums are added by pairs, until one is left.
+
+    Parameters
+    ----------
+    params : dict of array
+        W1, b1, ..., WL, bL.
+    x : array, shape (batch, features)
+        Finite floating-point numbers.
+    y : array, shape (batch,)
+        Integer labels.
+    shards : int
+        S, a power of two.
+
+    Returns
+    -------
+    loss : scalar array
+        The mean cross-entropy.
+    grads : dict of array
+        Its gradient.
+    """
+    n = x.shape[0]
+
+    def summed(first: int, count: int) -> tuple[Any, dict[str, A]]:
+        if count > 1:
+            half = count // 2
+            return added(summed(first, half), summed(first + half, half))
+        start, stop = n * first // shards, n * (first + 1) // shards
+        if start == stop:
+            return 0.0, init_velocity(params)  # zeros
+        value, grads = backward(params, x[start:stop, ...], y[start:stop])
+        weight = (stop - start) / n
+        return weight * value, {name: weight * g for name, g in grads.items()}
+
+    return summed(0, shards)
+
+
+def added(
+    one: tuple[Any, dict[str, A]], other: tuple[Any, dict[str, A]]
+) -> tuple[Any, dict[str, A]]:
+    """Add two losses, and two gradients."""
+    return one[0] + other[0], {name: g + other[1][name] for name, g in one[1].items()}
+
+
+def step(
+    params: dict[str, A],
+    velocity: dict[str, A],
+    x: Array,
+    y: Array,
+    cfg: Config,
+    *,
+    data_gradient: Callable[..., tuple[Any, dict[str, A]]] = data_gradient,
+) -> tuple[Any, dict[str, A], dict[str, A]]:
+    """Train on one batch: `backward`, over shards if there are several, then `momentum_step`.
+
+    Parameters
+    ----------
+    params, velocity : dict of array
+        Parameters and velocity before the step.
+    x : array, shape (batch, features)
+        Examples, integer or floating-point.
+    y : array, shape (batch,)
+        Integer labels.
+    cfg : Config
+        Hyperparameters.
+    data_gradient : callable
+        Computes what `data_gradient` does, in whatever place.
+
+    Returns
+    -------
+    loss : scalar array
+        The loss before the step.
+    params, velocity : dict of array
+        Parameters and velocity after the step.
+    """
+    x = as_input(params, x, cfg.input_scale)
+    if cfg.shards == 1:
+        value, grads = backward(params, x, y, l2=cfg.l2)
+    else:
+        value, grads = data_gradient(params, x, y, cfg.shards)
+        value = with_penalty(value, params, cfg.l2)
+        grads = {
+            name: g + cfg.l2 * params[name] if is_weight(name) else g for name, g in grads.items()
+        }
+    rates = {"learning_rate": cfg.learning_rate, "momentum": cfg.momentum}
+    return value, *momentum_step(params, velocity, grads, **rates)
 
 
 class ReferenceEngine(Generic[A]):
-    """Fold `backward` and `momentum_step` over batches.
+    """Fold `step` over batches.
 
     Parameters
     ----------
@@ -44,19 +138,12 @@ class ReferenceEngine(Generic[A]):
         losses: list[float] = []
         for batch in cut(rows, cfg.batch_size or len(rows)):
             index = xp.asarray(batch, device=device(self.x))
-            x = as_input(self.params, xp.take(self.x, index, axis=0), cfg.input_scale)
-            value: Any
-            value, grads = backward(self.params, x, xp.take(self.y, index), l2=cfg.l2)
+            x, y = xp.take(self.x, index, axis=0), xp.take(self.y, index)
+            value, params, velocity = step(self.params, self.velocity, x, y, cfg)
             losses.append(float(value))
             if not math.isfinite(losses[-1]):
                 break
-            self.params, self.velocity = momentum_step(
-                self.params,
-                self.velocity,
-                grads,
-                learning_rate=cfg.learning_rate,
-                momentum=cfg.momentum,
-            )
+            self.params, self.velocity = params, velocity
         return losses
 
     def snapshot(self) -> tuple[dict[str, A], dict[str, A]]:

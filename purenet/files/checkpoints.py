@@ -7,7 +7,6 @@ checksum of all these and of the arrays.
 """
 
 import json
-import math
 import os
 import platform
 import re
@@ -27,15 +26,13 @@ from purenet.files.writing import write
 from purenet.params import A, Array, Params, check_finite, check_params, names
 from purenet.training import State, check_state
 
-__all__ = ["MODEL", "Checkpoint", "fingerprint", "load", "save"]
+__all__ = ["MODEL", "Checkpoint", "load", "save"]
 
 FORMAT = 1
 MODEL = "model.safetensors"
 """Name of the file in the folder of a run."""
 DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 VELOCITY = "velocity."
-SAMPLE = 1 << 30
-"""The most bytes of an array that `fingerprint` hashes: 1 GiB."""
 
 
 class Checkpoint(NamedTuple):
@@ -87,7 +84,7 @@ def save(
         The state that came with `params` from `purenet.epochs` or `purenet.train`. Training can
         resume from it.
     fingerprint : str, optional
-        The `fingerprint` of the data, by which a resumed run recognises them.
+        The `purenet.params.fingerprint` of the data, by which a resumed run recognises them.
 
     Raises
     ------
@@ -168,41 +165,6 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             return _parse_checkpoint(json.loads(metadata["purenet"]), tensors)
         except Exception as error:  # safetensors and json raise many types for other files
             raise ValueError(f"{os.fspath(path)} is not a purenet model: {error}") from error
-
-
-def fingerprint(*arrays: Array) -> str:
-    """Describe data by their dtypes, shapes and a hash, so that other data can be told apart.
-
-    The hash is BLAKE2b. Of an array of up to 1 GiB it covers all bytes. Of a larger array, which
-    may be a memory map, it covers about 1 GiB: blocks of rows of 1 MiB each, at equal distances.
-    A change between these blocks is not noticed.
-
-    Parameters
-    ----------
-    *arrays : array
-        Arrays of any dtype and layout, with at least one axis.
-
-    Returns
-    -------
-    str
-        Equal for equal arrays, whatever their layout in memory.
-
-    Examples
-    --------
-    >>> fingerprint(np.zeros((2, 3), np.uint8), np.array([1, 0]))
-    'uint8 (2, 3), int64 (2,), blake2b fe3d13e20689728632ce8d44a02fe200'
-    """
-    digest = blake2b(digest_size=16)
-    descriptions = []
-    for array in arrays:
-        descriptions.append(f"{array.dtype} {tuple(array.shape)}")
-        row_bytes = np.asarray(array[:1]).nbytes
-        block_rows = max(1, reading.BLOCK // max(1, row_bytes))
-        distance = block_rows * max(1, math.ceil(row_bytes * array.shape[0] / SAMPLE))
-        for start in range(0, array.shape[0], distance):
-            block = np.asarray(array[start : start + block_rows])
-            digest.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
-    return f"{', '.join(descriptions)}, blake2b {digest.hexdigest()}"
 
 
 def _as_tensor(name: str, array: Array) -> NDArray[Any]:

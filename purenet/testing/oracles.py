@@ -220,6 +220,7 @@ def train(
     shuffle: bool,
     seed: int,
     input_scale: float,
+    shards: int = 1,  # noqa: ARG001  # exact sums do not depend on their order
 ) -> tuple[Arrays, Arrays, list[Real]]:
     """Fold `backward` and `momentum_step` over the batches of every epoch, from velocity zero.
 
@@ -250,6 +251,8 @@ def train(
         Seed of the order.
     input_scale : float
         Factor of integer inputs; floats are not scaled.
+    shards : int
+        Parts of each batch, which change no exact sum.
 
     Returns
     -------

@@ -31,6 +31,7 @@ from purenet.cli.folder import RunFolder
 from purenet.cli.signals import Signals
 from purenet.engines.workers import WorkersEngine
 from purenet.files import checkpoints, datasets, plots
+from purenet.params import fingerprint
 from tests.support.systems import POSIX
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -281,7 +282,7 @@ def test_options_determine_the_run_and_are_saved(
     assert kept.state is not None
     assert same_bits(kept.state.velocity, trained.state.velocity)
     assert kept.state[1:] == trained.state[1:]
-    assert kept.fingerprint == checkpoints.fingerprint(*DATA, *TEST)
+    assert kept.fingerprint == fingerprint(*DATA, *TEST)
     assert json.loads(Path("purenet-run/config.json").read_text()) == {
         "purenet": purenet.__version__,
         "numpy": np.__version__,

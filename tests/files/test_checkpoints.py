@@ -17,8 +17,8 @@ from safetensors.numpy import load_file, save_file
 
 import purenet
 from purenet import Config, State, epochs, init, init_velocity
-from purenet.files import checkpoints, reading
-from purenet.files.checkpoints import fingerprint, load, save
+from purenet.files import checkpoints
+from purenet.files.checkpoints import load, save
 from tests.support.problems import problem
 from tests.support.systems import POSIX
 
@@ -353,50 +353,6 @@ def test_an_open_file_is_not_changed_by_a_save(path: Path) -> None:
         assert reader.read() == before
     assert path.stat().st_size > len(before)
     assert os.listdir(path.parent) == [path.name]
-
-
-# The fingerprint of data.
-
-DATA = np.random.default_rng(0).integers(0, 256, (50, 7), dtype=np.uint8)
-
-
-def test_the_fingerprint_depends_on_values_alone(tmp_path: Path) -> None:
-    """Equal data have one fingerprint, in any layout, in a memory map or in another library."""
-    import jax.numpy as jnp
-
-    np.save(tmp_path / "data.npy", DATA)
-    mapped = np.load(tmp_path / "data.npy", mmap_mode="r")
-    same = (np.asfortranarray(DATA), np.repeat(DATA, 2, axis=1)[:, ::2], mapped, jnp.asarray(DATA))
-    assert {fingerprint(one, DATA[:, 0]) for one in same} == {fingerprint(DATA, DATA[:, 0])}
-
-
-@pytest.mark.parametrize("chunk", [1, 7, 16, 1 << 20])
-def test_any_change_of_data_changes_the_fingerprint(
-    monkeypatch: pytest.MonkeyPatch, chunk: int
-) -> None:
-    """Another bit, dtype, shape, order of rows or order of arrays gives another fingerprint."""
-    monkeypatch.setattr(reading, "BLOCK", chunk)
-    changed = [DATA.view(np.int8), DATA.reshape(7, 50), DATA[::-1], DATA[:-1], DATA[:0]]
-    for i in range(DATA.size):
-        one = DATA.copy()
-        one.flat[i] ^= 1
-        changed.append(one)
-    found = [fingerprint(one) for one in [DATA, *changed]]
-    found += [fingerprint(DATA, DATA[0]), fingerprint(DATA[0], DATA)]
-    assert len(set(found)) == len(found)
-
-
-def test_blocks_of_large_data_are_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If only 20 of 50 rows may be read, these are rows 1 to 10 and 31 to 40."""
-    monkeypatch.setattr(reading, "BLOCK", 10 * 7)
-    monkeypatch.setattr(checkpoints, "SAMPLE", 2 * 10 * 7)
-    data = np.zeros((50, 7), np.uint8)
-    noticed = []
-    for row in range(50):
-        one = data.copy()
-        one[row, 3] = 1
-        noticed.append(fingerprint(one) != fingerprint(data))
-    assert noticed == ([True] * 10 + [False] * 20) + [True] * 10 + [False] * 10
 
 
 @pytest.mark.parametrize(
