@@ -41,8 +41,14 @@ settings.load_profile("default")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option ``--long``, which runs the tests of reliability in full."""
+    """Add options: ``--long`` runs tests of reliability in full, ``--mpi`` those of ``mpirun``."""
     parser.addoption("--long", action="store_true", help="run the long forms of tests/reliability")
+    parser.addoption("--mpi", action="store_true", help="run tests/mpi, which calls mpirun")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out ``tests/mpi`` unless it is asked for."""
+    return (collection_path.name == "mpi" and not config.getoption("--mpi")) or None
 
 
 def pytest_report_header() -> str:

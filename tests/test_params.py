@@ -1,12 +1,22 @@
 """Claims about the dictionary of parameters: its names, its layers and its vector."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from purenet import params
-from purenet.params import copy, fingerprint, flat_views, is_weight, layers, names, sizes
+from purenet.params import (
+    copy,
+    fingerprint,
+    flat_views,
+    from_layers,
+    is_weight,
+    layers,
+    names,
+    sizes,
+)
 from tests.support.libraries import LIBRARIES, to_numpy
 from tests.support.problems import problem, read_only
 
@@ -92,3 +102,29 @@ def test_blocks_of_large_data_are_hashed(monkeypatch: pytest.MonkeyPatch) -> Non
         one[row, 3] = 1
         noticed.append(fingerprint(one) != fingerprint(data))
     assert noticed == ([True] * 10 + [False] * 20) + [True] * 10 + [False] * 10
+
+
+def test_parameters_of_another_byte_order_are_refused() -> None:
+    """Libraries differ in what they do with such arrays, so the message says how to convert."""
+    swapped = {name: p.astype(">f4") for name, p in problem(4, 3, 2).params.items()}
+    expected = (
+        "params must have the byte order of this machine, W1 has dtype >f4: "
+        "convert with astype('float32')"
+    )
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        params.check_params(swapped)
+
+
+def test_examples_of_another_library_are_refused() -> None:
+    """NumPy's operators would take most arrays, and convert them silently."""
+    ours, x, _ = problem(4, 3, 2)
+    with pytest.raises(
+        ValueError, match="params is a numpy ndarray, x is a array_api_strict Array"
+    ):
+        params.check_example_shape(ours, LIBRARIES["array_api_strict"](x))
+
+
+def test_layers_make_the_dictionary_that_they_came_from() -> None:
+    """`from_layers` is the inverse of `layers`, and gives the names in order."""
+    ours = problem(4, 3, 2).params
+    assert list(from_layers(layers(ours)).items()) == list(ours.items())

@@ -20,7 +20,8 @@ from tqdm import tqdm
 import purenet
 from purenet import Config
 from purenet.cli import check, reproduce
-from purenet.cli.folder import RunFolder
+from purenet.cli.backends import BACKENDS, Backend, ReportedError
+from purenet.cli.folder import RunFolder, SavedRun
 from purenet.cli.job import DTYPES, PRESETS, prepare_job, run_job
 from purenet.cli.signals import Signals
 from purenet.evaluation import evaluate_logits, logits
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         except ArithmeticError as error:
             return _report_error(error, 1)
-        except (ValueError, ImportError, MemoryError) as error:
+        except (ValueError, ImportError, MemoryError, ReportedError) as error:
             return _report_error(error, 2)
     return 0
 
@@ -83,17 +84,19 @@ def _report_error(message: object, status: int) -> int:
 
 
 def _train_command(args: argparse.Namespace, signals: Signals) -> None:
-    if args.resume and (args.output or args.overwrite or vars(args)["from"]):
-        raise ValueError("--resume cannot be combined with --output, --overwrite or --from")
-    run = RunFolder(args.resume or args.output or Path("purenet-run"), make=not args.resume)
-    table = not (args.quiet or args.json)
+    with BACKENDS["mpi" if args.mpi else args.backend]() as backend:
+        signals.repeated = backend.processes > 1
+        _train(args, signals, backend)
+
+
+def _train(args: argparse.Namespace, signals: Signals, backend: Backend) -> None:
+    table = backend.leads and not (args.quiet or args.json)
+    run, saved_run = backend.open_run(lambda: _open_run(args))
     try:
-        saved_run = run.resume() if args.resume else None
-        if saved_run is None:
-            run.start(overwrite=args.overwrite)
-        job = prepare_job(run.folder, vars(args), saved_run)
+        options = {"shards": backend.processes} | vars(args) if saved_run is None else vars(args)
+        job = backend.together(lambda: prepare_job(run.folder, options, saved_run, backend))
         with _log_to_stderr(quiet=args.quiet):
-            training = run_job(job, run, *args.checkpoint_every)
+            training = run_job(job, run, *args.checkpoint_every, comm=backend.comm)
         signals.patient = True  # from here on a signal ends the run after a whole step
         epochs_done, steps_done = job.state[1:3] if job.state else (0, 0)
         if table:
@@ -101,7 +104,7 @@ def _train_command(args: argparse.Namespace, signals: Signals) -> None:
             resumed = f"; resumed after epoch {epochs_done}, step {steps_done}" if saved_run else ""
             print(
                 f"{units}, {job.settings['dtype']}: {len(job.data[0]):,} examples, "
-                f"batch {batch}{resumed}"
+                f"batch {batch}; {backend.describe(job.params, job.cfg.shards)}{resumed}"
             )
             if (epochs_done, steps_done) == (job.cfg.epochs, 0):
                 print(f"nothing to train: {epochs_done} of {job.cfg.epochs} epochs are done")
@@ -129,6 +132,21 @@ def _train_command(args: argparse.Namespace, signals: Signals) -> None:
             print(
                 "; ".join(filter(None, [f"{run.folder}: {', '.join(files)}", run.without_curves]))
             )
+
+
+def _open_run(args: argparse.Namespace) -> tuple[RunFolder, SavedRun | None]:
+    """Return the locked folder of a run and, if it is resumed, what was saved there."""
+    if args.resume and (args.output or args.overwrite or vars(args)["from"]):
+        raise ValueError("--resume cannot be combined with --output, --overwrite or --from")
+    run = RunFolder(args.resume or args.output or Path("purenet-run"), make=not args.resume)
+    try:
+        if args.resume:
+            return run, run.resume()
+        run.start(overwrite=args.overwrite)
+    except BaseException:
+        run.close()
+        raise
+    return run, None
 
 
 @contextmanager
@@ -248,6 +266,7 @@ def _parser() -> argparse.ArgumentParser:
         ("init-scale", INIT_SCALE, "X", "standard deviation of the initial weights, or he [he]"),
         ("input-scale", FRACTION, "X", "factor of integer inputs, a number or fraction [1/255]"),
         ("seed", int, "N", f"seed of the initial weights and of the shuffling [{Config.seed}]"),
+        ("shards", int, "N", "parts of each batch, a power of two [1; mpi: as many as processes]"),
     ):
         option(f"--{name}", type=parse, metavar=metavar, help=text, default=argparse.SUPPRESS)
     option(
@@ -262,6 +281,14 @@ def _parser() -> argparse.ArgumentParser:
         help="floating-point type of the network [float32]",
         default=argparse.SUPPRESS,
     )
+    option(
+        "--backend",
+        choices=BACKENDS,
+        default="numpy",
+        help="what trains: numpy (compiled workers if the extra fast is installed), jax (all "
+        "devices), or mpi (the processes of mpirun) [numpy]",
+    )
+    option("--mpi", action="store_true", help="the same as --backend mpi")
     option("--output", type=Path, metavar="FOLDER", help="folder of the run [purenet-run]")
     option("--overwrite", action="store_true", help="replace an earlier run in the folder")
     option(

@@ -11,6 +11,7 @@ import numpy as np
 
 import purenet
 from purenet import REPORT, Config, DivergenceError, Evaluation, State
+from purenet.cli.backends import Backend
 from purenet.cli.folder import RunFolder, SavedRun, read_settings
 from purenet.files import checkpoints, datasets
 from purenet.files.datasets import LabelledImages
@@ -57,7 +58,9 @@ class Job(NamedTuple):
     state: State | None
 
 
-def prepare_job(folder: Path, options: dict[str, Any], saved_run: SavedRun | None) -> Job:
+def prepare_job(
+    folder: Path, options: dict[str, Any], saved_run: SavedRun | None, backend: Backend
+) -> Job:
     """Make a job from the options and, for a resumed run, from its settings and checkpoint.
 
     Parameters
@@ -68,6 +71,8 @@ def prepare_job(folder: Path, options: dict[str, Any], saved_run: SavedRun | Non
         The options that the user gave. Keys that are not settings are ignored.
     saved_run : SavedRun or None
         The run to resume, or None for a new run.
+    backend : Backend
+        Where the job will run.
 
     Returns
     -------
@@ -113,7 +118,9 @@ def prepare_job(folder: Path, options: dict[str, Any], saved_run: SavedRun | Non
         **asdict(cfg),
         **({"from": source} if source else {}),
     }
-    return Job(settings, cfg, data, test, found, params, state)
+    if state is not None:
+        state = state._replace(velocity=backend.place(state.velocity))
+    return Job(settings, cfg, data, test, found, backend.place(params), state)
 
 
 def _merge_settings(
@@ -175,7 +182,9 @@ def _trained_params(source: str, layers: list[int], dtype: str) -> Params:
     return {name: p.astype(dtype) for name, p in params.items()}
 
 
-def run_job(job: Job, run: RunFolder, every: int, unit: str) -> Iterator[dict[str, float] | None]:
+def run_job(
+    job: Job, run: RunFolder, every: int, unit: str, *, comm: Any = None
+) -> Iterator[dict[str, float] | None]:
     """Train, save figures and checkpoints, and yield often so that the caller can stop.
 
     Parameters
@@ -188,6 +197,8 @@ def run_job(job: Job, run: RunFolder, every: int, unit: str) -> Iterator[dict[st
         Interval between checkpoints. A new run also saves one after its first epoch.
     unit : {"epochs", "steps", "s"}
         Unit of `every`: epochs, steps or seconds.
+    comm : mpi4py.MPI.Intracomm, optional
+        As for `purenet.epochs`.
 
     Returns
     -------
@@ -208,7 +219,9 @@ def run_job(job: Job, run: RunFolder, every: int, unit: str) -> Iterator[dict[st
     steps = max(1, min(PACE, 10**10 // operations))
     if unit == "steps":  # a checkpoint is saved at a record
         steps = every // math.ceil(every / steps)
-    records = purenet.epochs(job.params, job.data, job.cfg, state=job.state, record_every=steps)
+    records = purenet.epochs(
+        job.params, job.data, job.cfg, state=job.state, record_every=steps, comm=comm
+    )
     _evaluate_test_data(job, job.params)  # refuse bad test data now, not after an epoch
     run.settings = job.settings
     return _train_and_save(job, run, records, every, unit)

@@ -27,11 +27,13 @@ class Signals:
         The signal that came, if any.
     patient : bool
         Whether the handler only records a signal.
+    repeated : bool
+        Whether one signal may come several times, as from ``mpirun``. Then later ones are ignored.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self.patient = False
+        self.patient = self.repeated = False
         self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
@@ -60,6 +62,7 @@ class Signals:
     def _handle(self, received: int, _: FrameType | None) -> None:
         self.received = received
         for number in self._previous_handlers:
-            signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
+            # A second signal ends the process at once.
+            signal.signal(number, signal.SIG_IGN if self.repeated else signal.SIG_DFL)
         if not self.patient:
             raise KeyboardInterrupt

@@ -22,6 +22,7 @@ from purenet.params import Params
 
 __all__ = ["MpiEngine", "begin_together"]
 
+abandoned: list[Any] = []  # requests that MPI may still answer, into memory that they hold
 PATIENCE = 300  # seconds that a process waits for another one, which may be writing a checkpoint
 
 
@@ -156,10 +157,14 @@ class MpiEngine(InplaceEngine):
     def _wait(self, requests: list[Any]) -> None:
         """Wait for messages, but end on a signal, or if none comes for too long."""
         latest = time.monotonic() + PATIENCE
-        while not all(request.Test() for request in requests):
-            self.check_signals()
-            if time.monotonic() > latest:
-                raise TimeoutError(
-                    f"another process has sent nothing for {PATIENCE} s: it has ended, or hangs"
-                )
-            time.sleep(0)  # the other process may need this processor
+        try:
+            while not all(request.Test() for request in requests):
+                self.check_signals()
+                if time.monotonic() > latest:
+                    raise TimeoutError(
+                        f"another process has sent nothing for {PATIENCE} s: it has ended, or hangs"
+                    )
+                time.sleep(0)  # the other process may need this processor
+        except BaseException:
+            abandoned.extend(requests)
+            raise

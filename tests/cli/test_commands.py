@@ -24,7 +24,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 import purenet
-from purenet import Config, State
+from purenet import Config, State, extras
 from purenet.cli import job
 from purenet.cli.commands import main
 from purenet.cli.folder import RunFolder
@@ -118,7 +118,7 @@ def test_train_prints_a_table_and_saves_a_run(call: Cli, monkeypatch: pytest.Mon
     status, out, err = call(*TRAIN)
     heading, columns, *epochs, files = out.splitlines()
     assert (status, err) == (0, "")
-    assert heading == "16-200-50-3, float32: 40 examples, batch 128"
+    assert heading == "16-200-50-3, float32: 40 examples, batch 128; compiled workers"
     assert re.split("  +", columns) == [
         "epoch",
         "loss",
@@ -435,7 +435,7 @@ def test_a_signal_saves_the_next_whole_step(
     status, out, _ = call("train", "--resume", "purenet-run", *every)
     assert status == 0
     assert out.splitlines()[0] == (
-        "16-200-50-3, float32: 40 examples, batch 7; "
+        "16-200-50-3, float32: 40 examples, batch 7; compiled workers; "
         f"resumed after epoch {stop // 6}, step {stop % 6}"
     )
     assert [line.split()[0] for line in out.splitlines()[2:-1]] == [*"1234"[stop // 6 :]]
@@ -1110,3 +1110,33 @@ def test_bad_input_gives_one_line_and_exit_status_2(call: Cli, args: str, messag
     assert err.count("\n") == 1
     assert err.endswith("\n")
     assert names(".") == before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_jax_trains_what_numpy_does(call: Cli, dtype: str) -> None:
+    """--backend jax agrees with NumPy within rounding, and either goes on with the other."""
+    options = ("--dtype", dtype, "--batch-size", 7, "--epochs", 2)
+    status, out, _ = call(*TRAIN, *options, "--backend", "jax", "--output", "jax")
+    assert status == 0
+    assert "batch 7; JAX on 1 x cpu" in out.splitlines()[0]
+    assert call(*TRAIN, *options, "--output", "numpy")[0] == 0
+    one, other = (checkpoints.load(name) for name in ("jax", "numpy"))
+    for name, p in one.params.items():
+        assert p.dtype == dtype
+        np.testing.assert_allclose(p, other.params[name], atol=1e-5)
+    assert call("train", "--resume", "jax", "--epochs", 3)[0] == 0
+    assert call("train", "--resume", "numpy", "--epochs", 3, "--backend", "jax", "--quiet")[0] == 0
+    for name, p in checkpoints.load("jax").params.items():
+        np.testing.assert_allclose(p, checkpoints.load("numpy").params[name], atol=1e-5)
+
+
+@pytest.mark.parametrize(("backend", "library"), [("jax", "jax"), ("mpi", "mpi4py")])
+def test_a_backend_without_its_library_names_the_extra(
+    call: Cli, monkeypatch: pytest.MonkeyPatch, backend: str, library: str
+) -> None:
+    """The message has the command that installs it, and nothing is written."""
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    status, _, err = call(*TRAIN, "--backend", backend)
+    assert status == 2
+    assert f"need {library}: pip install 'purenet[{backend}]'" in err
+    assert not Path("purenet-run").exists()
