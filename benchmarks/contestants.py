@@ -14,6 +14,7 @@ import numpy as np
 
 from purenet import Config, backward, init, init_velocity, momentum_step
 from purenet.engines import CHUNK, cut
+from purenet.engines.reference import ReferenceEngine
 from purenet.files import datasets
 from purenet.reproduction import plain
 from purenet.training import epoch_order, epochs
@@ -96,6 +97,51 @@ def train_numpy(task: Task) -> Contestant:
     """`purenet.train`, without the extra `fast`."""
     sys.modules["purenet.engines.workers"] = None  # type: ignore[assignment]  # not installed
     return train(task)
+
+
+def train_jax(task: Task, *, streamed: bool = False) -> Contestant:
+    """`purenet.train` on JAX arrays, 8-bit pixels on the device."""
+    import jax.numpy as jnp  # noqa: PLC0415  # an optional library
+
+    params = {name: jnp.asarray(p) for name, p in task.params().items()}
+    cfg = replace(task.cfg, epochs=sys.maxsize, shuffle=task.shuffle)
+    x, y = task.pixels()
+    data: tuple[Any, Any] = (x, y) if streamed else (jnp.asarray(x), jnp.asarray(y))
+    record, records = None, epochs(params, data, cfg)
+
+    def epoch(_: Any) -> float:
+        nonlocal record
+        record = next(records)
+        return record.loss
+
+    return epoch, lambda: record.params if record else {}
+
+
+def train_jax_streamed(task: Task) -> Contestant:
+    """`purenet.train` on JAX parameters, with pixels in a NumPy array."""
+    return train_jax(task, streamed=True)
+
+
+def reference_on_jax(task: Task) -> Contestant:
+    """Fold the pure functions over batches of JAX arrays, where JAX dispatches each operation."""
+    import jax.numpy as jnp  # noqa: PLC0415  # an optional library
+
+    params = {name: jnp.asarray(p) for name, p in task.params().items()}
+    x, y = map(jnp.asarray, task.pixels())
+    it = ReferenceEngine(params, init_velocity(params), x, y, task.cfg)
+    return lambda rows: task.mean(it.run(rows)), lambda: it.params
+
+
+def jax_on_file(task: Task) -> Contestant:
+    """`purenet.train` on JAX parameters, from a file that is memory-mapped."""
+    import jax.numpy as jnp  # noqa: PLC0415  # an optional library
+
+    x = np.memmap(task.path, np.uint8, "r", shape=(task.n, task.sizes[0]))
+    y = np.memmap(task.path, np.uint8, "r", shape=(task.n,))
+    params = {name: jnp.asarray(p) for name, p in task.params().items()}
+    cfg = replace(task.cfg, epochs=sys.maxsize, shuffle=task.shuffle)
+    records = epochs(params, (x, y), cfg, record_every=1000)
+    return lambda _: next(records).loss, dict
 
 
 def engine_on_file(task: Task) -> Contestant:

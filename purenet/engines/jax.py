@@ -131,7 +131,9 @@ def _scan(carry: Any, data: Any, examples: Any, *, cfg: Config, split: NamedShar
         keep = jax.tree.map(partial(jnp.where, finite), after, [params, velocity])
         return (*keep, finite), value
 
-    return lax.scan(fold, carry, examples)
+    # Steps that are compiled together take 0.9 times the time, but round in another way on each
+    # number of devices.
+    return lax.scan(fold, carry, examples, unroll=4 if cfg.shards == 1 else 1)
 
 
 def _data_gradient(mesh: Mesh, params: Arrays, x: Any, y: Any, shards: int) -> Any:
