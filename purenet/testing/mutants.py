@@ -7,6 +7,7 @@ place. ``python -m purenet.testing.mutants`` tries the laws on all of them and p
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import reduce
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -218,6 +219,36 @@ def scaled(x: NDArray[Any], cfg: Config) -> NDArray[Any]:
     return x * cfg.input_scale if x.dtype.kind in "iu" else x
 
 
+def over_shards(sum_up: Callable[[list[Params]], Params]) -> Function:
+    """Return a function that sums loss and gradient over the shards of a batch in some order."""
+
+    def gradient(
+        params: Params, x: NDArray[Any], y: NDArray[Any], cfg: Config
+    ) -> tuple[Any, Params]:
+        parts = []
+        for i in range(cfg.shards):
+            rows = slice(len(x) * i // cfg.shards, len(x) * (i + 1) // cfg.shards)
+            value, grads = purenet.backward(params, x[rows], y[rows], l2=cfg.l2)
+            weight = (rows.stop - rows.start) / len(x)
+            parts.append({k: weight * a for k, a in ({"loss": value} | grads).items()})
+        grads = sum_up(parts)
+        return grads.pop("loss"), grads
+
+    return gradient
+
+
+def added(one: Params, other: Params) -> Params:
+    """Add two dictionaries of arrays."""
+    return {name: a + other[name] for name, a in one.items()}
+
+
+def by_pairs(parts: list[Params]) -> Params:
+    """Add dictionaries of arrays in a binary tree."""
+    while len(parts) > 1:
+        parts = list(map(added, parts[::2], parts[1::2]))
+    return parts[0]
+
+
 def train_with(
     order: Callable[[Config, int, int], NDArray[Any]] = permutation,
     kept: Callable[[range, int, int], Sequence[int]] = lambda starts, n, size: starts,
@@ -228,8 +259,10 @@ def train_with(
     rate: Callable[[Config], Any] = lambda cfg: cfg.learning_rate,
     first_epoch: Callable[[State], int] = lambda state: state.epochs,
     loss_at: Literal["before", "after"] = "before",
+    sum_up: Callable[[list[Params]], Params] = by_pairs,
 ) -> Function:
     """Return a `train` in which one part is another."""
+    gradient = over_shards(sum_up)
 
     def train(
         params: Params,
@@ -251,7 +284,7 @@ def train_with(
             for begin in kept(range(0, n, size), n, size):
                 batch = rows[begin : begin + size]
                 x_batch = scale(x_of(x, batch), cfg).astype(params["W1"].dtype)
-                value, grads = purenet.backward(params, x_batch, y[batch], l2=cfg.l2)
+                value, grads = gradient(params, x_batch, y[batch], cfg)
                 params, velocity = unchecked_step(params, velocity, grads, rate(cfg), cfg.momentum)
                 if loss_at == "after":
                     value = purenet.loss(params, x_batch, y[batch], l2=cfg.l2)
@@ -527,6 +560,11 @@ MUTANTS: list[Mutant] = [
         "floats scaled like pixels": train_with(scale=lambda x, cfg: x * cfg.input_scale),
         "pixels scaled in their own 8 bits": train_with(
             scale=lambda x, cfg: (x * cfg.input_scale).astype(x.dtype) if x.dtype.kind == "u" else x
+        ),
+    }),
+    *wrong("train", "shards_are_added_in_a_binary_tree", {
+        "gradients of shards added in the order of a ring": train_with(
+            sum_up=lambda parts: reduce(added, parts)
         ),
     }),
     *wrong("train", "resumed_run_is_the_uninterrupted_run", {

@@ -60,6 +60,38 @@ def training_runs(
     return TrainingRun(params, (x, y), cfg)
 
 
+@st.composite
+def sharded_runs(
+    draw: st.DrawFn, *, dtypes: Sequence[DTypeLike] = (np.float64, np.float32)
+) -> TrainingRun:
+    """Draw a step from zero whose gradients are powers of two: only their sum is rounded."""
+    dtype = np.dtype(draw(st.sampled_from(dtypes)))
+    shards = draw(st.sampled_from([4, 8, 2]))
+    eps = float(np.finfo(dtype).eps)
+    x = draw(st.lists(st.sampled_from([eps / 2, 1, eps]), min_size=shards, max_size=shards))
+    params = {"W1": np.zeros((1, 2), dtype), "b1": np.zeros(2, dtype)}
+    cfg = Config(
+        learning_rate=0.5, momentum=0, l2=0, batch_size=None, epochs=1, shards=shards, shuffle=False
+    )
+    return TrainingRun(params, (np.array(x, dtype)[:, None], np.zeros(shards, np.int64)), cfg)
+
+
+@law(MATHEMATICS, "train", sharded_runs)
+def shards_are_added_in_a_binary_tree(under_test: Implementation, run: TrainingRun) -> None:
+    """The gradients of `cfg.shards` parts of a batch are added by pairs, then these sums by pairs.
+
+    With p = 1/2 and one example for each shard, the gradient of shard i is ∓x_i / 2S.
+    """
+    sums = run.data[0] / run.params["W1"].dtype.type(2 * len(run.data[0]))
+    while len(sums) > 1:
+        sums = sums[::2] + sums[1::2]
+    expected = run.cfg.learning_rate * sums * np.array([1, -1], sums.dtype)
+    result = under_test.train(run.params, run.data, run.cfg)
+    assert result.params["W1"].tobytes() == expected.tobytes(), (
+        f"W1 = {result.params['W1']} where the sum by pairs gives {expected}"
+    )
+
+
 @law(MATHEMATICS, "train", training_runs)
 def train_is_the_fold_of_its_definition(under_test: Implementation, run: TrainingRun) -> None:
     """Parameters, velocity and losses are those of the exact fold over the batches."""
