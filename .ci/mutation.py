@@ -1,4 +1,4 @@
-"""Run mutmut on a copy of purenet, and compare the surviving mutants with docs/mutation.md.
+"""Run mutmut on a copy of purenet, and compare the surviving mutants with .ci/survivors.txt.
 
 Mutmut mutates no decorated function, and cannot choose a mutant inside compiled code. So the copy
 lacks the decorators that compile: Python runs these functions, and their mutants. The script prints
@@ -64,8 +64,8 @@ def change(mutant: str) -> tuple[str, str, str]:
 
 
 def listed() -> set[tuple[str, ...]]:
-    """Return the mutants in docs/mutation.md: a function, then its old and its new code."""
-    text = Path("docs/mutation.md").read_text()
+    """Return the mutants in .ci/survivors.txt: a function, then its old and its new code."""
+    text = Path(".ci/survivors.txt").read_text(encoding="utf-8")
     found = re.findall(r"^(purenet\S+)\n-(.*)\n\+(.*)$", text, re.MULTILINE)
     return {tuple(part.strip() for part in mutant) for mutant in found}
 

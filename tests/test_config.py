@@ -55,6 +55,8 @@ def test_report_preset_is_the_report() -> None:
         ("momentum", -0.5, "momentum must be a number in [0, 1), got -0.5"),
         ("l2", float("inf"), "l2 must be a finite number >= 0, got inf"),
         ("batch_size", 0, "batch_size must be an integer >= 1, got 0"),
+        ("shards", 0, "shards must be an integer >= 1, got 0"),
+        ("shards", 12, "shards must be a power of two, got 12"),
         ("batch_size", 12.5, "batch_size must be an integer >= 1, got 12.5"),
         ("batch_size", "full", "batch_size must be an integer >= 1, got 'full'"),
         ("epochs", -1, "epochs must be an integer >= 0, got -1"),

@@ -1,5 +1,7 @@
 """Claims about shards: which sum they define, and that it does not depend on who computes it."""
 
+import platform
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import purenet
 from purenet import Config, DivergenceError, TrainResult, train
 from purenet.engines import inplace, mpi
 from purenet.engines.inplace import InplaceEngine
@@ -195,3 +198,13 @@ def test_a_process_that_hears_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> N
     error = in_threads(2, leave)[0]
     assert isinstance(error, TimeoutError)
     assert "another process has sent nothing for 0.1 s" in str(error)
+
+
+def test_versions_name_what_rounding_depends_on() -> None:
+    """They are Python, purenet, NumPy, and each BLAS with the processor that it is made for."""
+    versions = mpi._versions()
+    assert versions.startswith(
+        f"Python {platform.python_version()}, purenet {purenet.__version__}, "
+    )
+    assert f", NumPy {np.__version__}, " in versions
+    assert re.search(r", openblas \S+ for [A-Za-z]\w+", versions)
