@@ -87,8 +87,9 @@ def shards_are_added_in_a_binary_tree(under_test: Implementation, run: TrainingR
         sums = sums[::2] + sums[1::2]
     expected = run.cfg.learning_rate * sums * np.array([1, -1], sums.dtype)
     result = under_test.train(run.params, run.data, run.cfg)
-    assert result.params["W1"].tobytes() == expected.tobytes(), (
-        f"W1 = {result.params['W1']} where the sum by pairs gives {expected}"
+    W1 = result.params["W1"]
+    assert W1.tobytes() == expected.tobytes(), (
+        f"W1 is {W1.tolist()} where the sum by pairs gives {expected.tolist()}"
     )
 
 
