@@ -149,7 +149,8 @@ def accuracy(params: dict[str, A], x: Array, y: Array, *, input_scale: float | N
     """
     z = logits(params, x, input_scale=input_scale)
     check_labels(params, y, z.shape[0], sent=True)
-    return array_namespace(z).mean(array_namespace(z).astype(_hits(z, y), z.dtype))
+    hits = _for_library(params, _hits)(params, z, y)
+    return array_namespace(z).mean(array_namespace(z).astype(hits, z.dtype))
 
 
 def evaluate(
@@ -195,23 +196,26 @@ def evaluate_logits(params: dict[str, A], z: A, y: Array, *, l2: float) -> Evalu
 
 
 def _loss_and_hits(params: dict[str, A], z: A, y: Array, *, l2: float) -> tuple[Any, Any]:
-    hits = array_namespace(z).count_nonzero(_hits(z, y))
+    hits = array_namespace(z).count_nonzero(_hits(params, z, y))
     return loss_and_delta(params, z, y, l2)[0], hits
 
 
 def logits(params: dict[str, A], x: Array, *, input_scale: float | None = None) -> A:
     """Compute the logits of data of any size. Integer x is scaled as in training."""
-    xp, n = check_params(params), x.shape[0]
+    xp = check_params(params)
     check_example_shape(params, x, sent=True)
+    n = x.shape[0]
     compute = _for_library(params, _logits_of_chunk)
 
     def of_chunk(start: int) -> A:
         return compute(params, x[start : min(start + CHUNK, n), ...], input_scale=input_scale)
 
     def refuse_bad_examples() -> None:
+        finite = _for_library(params, _is_finite)
         for start in range(0, n, CHUNK):
-            chunk = as_input(params, x[start : min(start + CHUNK, n), ...], input_scale)
-            check_examples(params, chunk, range(start, n))
+            chunk = x[start : min(start + CHUNK, n), ...]
+            if known(finite(params, chunk, input_scale=input_scale), bool) is False:
+                check_examples(params, as_input(params, chunk, input_scale), range(start, n))
 
     map_chunks = map_in_threads if is_numpy_array(params["W1"]) else map
     try:
@@ -219,10 +223,15 @@ def logits(params: dict[str, A], x: Array, *, input_scale: float | None = None) 
     except ValueError:
         refuse_bad_examples()  # whose message has the row in all of x
         raise
-    # Compiled code refuses nothing, but an example that is not finite has no finite logits.
-    if is_jax_array(z) and known(xp.all(xp.isfinite(z)), bool) is False:
+    if is_jax_array(z):  # compiled code has refused nothing
         refuse_bad_examples()
     return z
+
+
+def _is_finite(params: dict[str, A], x: Array, *, input_scale: float | None) -> Any:
+    x, dtype = as_input(params, x, input_scale), params["W1"].dtype
+    xp = array_namespace(x)
+    return xp.all(xp.isfinite(xp.astype(x, dtype, copy=False)))
 
 
 def _logits_of_chunk(params: dict[str, A], x: Array, *, input_scale: float | None) -> A:
@@ -238,5 +247,5 @@ def _for_library(params: dict[str, A], function: Callable[..., T]) -> Callable[.
     return compiled(function)
 
 
-def _hits(z: A, y: Array) -> A:
+def _hits(_: dict[str, A], z: A, y: Array) -> A:
     return array_namespace(z).argmax(z, axis=1) == y

@@ -79,6 +79,7 @@ __all__ = [
     "is_weight",
     "layers",
     "names",
+    "native",
     "sizes",
 ]
 
@@ -276,6 +277,11 @@ def check_example_shape(params: dict[str, A], x: Array, *, sent: bool = False) -
     if not xp.isdtype(x.dtype, ("real floating", "integral")):
         raise ValueError(f"x must hold real numbers, got dtype {x.dtype}")
     return xp
+
+
+def native(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array in C order and in the byte order of this machine: if it is, the same one."""
+    return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
 
 
 def can_be_sent(like: Array, array: Array) -> bool:

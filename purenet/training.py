@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any, NamedTuple
@@ -195,8 +195,10 @@ def epochs(
     ``Generator(PCG64(SeedSequence(cfg.seed, spawn_key=(e,)))).permutation(n)``. The last batch of
     an epoch may be smaller. A batch of all examples takes them in the order of the data.
 
-    NumPy arrays are trained in buffers that are made once, other arrays by the pure functions.
-    PyTorch parameters that require gradients need ``torch.no_grad()`` around the loop.
+    NumPy arrays are trained in buffers that are made once, arrays of JAX by a compiled loop on
+    their devices, and other arrays by the pure functions. Parameters of JAX also take data in NumPy
+    arrays, which are sent in slices. PyTorch parameters that require gradients need
+    ``torch.no_grad()`` around the loop.
 
     Parameters
     ----------
@@ -243,27 +245,37 @@ def epochs(
     """
     if record_every is not None:
         record_every = check_integer("record_every", record_every, least=1)
-    return _Run(params, data, cfg, state, comm).records(record_every)
+    return _Run(params, data, cfg, state, comm, None).records(record_every)
 
 
 class _Run:
     """A training run: its arguments, checked, and its engine."""
 
     def __init__(
-        self, params: dict[str, Any], data: Data, cfg: Config, state: State | None, comm: Any
+        self,
+        params: dict[str, Any],
+        data: Data,
+        cfg: Config,
+        state: State | None,
+        comm: Any,
+        validation: Data | None,
     ) -> None:
         self.cfg, self.comm = cfg, comm
 
         def check() -> None:
             self.x, self.y = check_data(params, data)
+            if validation is not None:
+                check_data(params, validation)
             self.n = self.x.shape[0]
             self.size = cfg.batch_size or self.n
             self.state = _starting_state(params, state, cfg, steps=math.ceil(self.n / self.size))
 
+        if comm is not None and not hasattr(comm, "Iallgather"):
+            raise ValueError(f"comm must be a communicator of mpi4py, got {comm!r}")
         if comm is None:
             check()
         else:
-            self._begin_together(check, params)
+            self._begin_together(check, params, validation or ())
         started = self.state
         self.engine = self._engine(params, started.velocity)
         self.params, velocity = self.engine.snapshot()
@@ -345,7 +357,9 @@ class _Run:
             params, state = after, State(velocity, state.epochs, state.steps + 1, loss_sum)
         return seen
 
-    def _begin_together(self, check: Callable[[], None], params: dict[str, Any]) -> None:
+    def _begin_together(
+        self, check: Callable[[], None], params: dict[str, Any], validation: Sequence[Array]
+    ) -> None:
         """Check the arguments in every process, and that they are the same in all of them."""
 
         def arguments() -> dict[str, Any]:
@@ -364,6 +378,7 @@ class _Run:
             return {
                 **{f"cfg.{name}": value for name, value in asdict(self.cfg).items()},
                 "data": fingerprint(self.x, self.y),
+                "validation": fingerprint(*validation),
                 "params": fingerprint(*params.values()),
                 "state": (fingerprint(*self.state.velocity.values()), *self.state[1:]),
             }
@@ -371,9 +386,10 @@ class _Run:
         begin_together(self.comm, arguments)
 
     def _engine(self, params: dict[str, Any], velocity: dict[str, Any]) -> Engine:
-        kind = engine_class(params["W1"], self.cfg.shards)
         if self.comm is not None:
-            kind = partial(MpiEngine, comm=self.comm)
+            kind: Any = partial(MpiEngine, comm=self.comm)
+        else:
+            kind = engine_class(params["W1"], self.cfg.shards)
         engine: Engine = kind(params, velocity, self.x, self.y, self.cfg)
         return engine
 
@@ -445,9 +461,7 @@ def train(
     >>> result.history[-1]["val_accuracy"]
     1.0
     """
-    if validation is not None:
-        check_data(params, validation)
-    run, history = _Run(params, data, cfg, state, comm), []
+    run, history = _Run(params, data, cfg, state, comm, validation), []
     for record in run.records():
         figures: dict[str, float] = {"epoch": record.epoch, "loss": record.loss}
         if validation is not None:

@@ -18,6 +18,7 @@ import purenet
 if find_spec("jax"):
     import jax
 
+    jax.config.update("jax_num_cpu_devices", 4)  # the first one is used unless a test asks for more
     # JAX would round float64 to float32 otherwise.
     jax.config.update("jax_enable_x64", val=True)
     # The next run reads what this one compiles: hundreds of operations, one for each shape.

@@ -50,6 +50,10 @@ class Backend:
         compiled = engine_class(params["W1"], shards).__name__ == "WorkersEngine"
         return "compiled workers" if compiled else "NumPy"
 
+    def shards(self) -> int:
+        """Return the number of shards of a new run."""
+        return 1
+
     def place(self, arrays: dict[str, Any]) -> dict[str, Any]:
         """Return arrays of NumPy where this backend trains."""
         return arrays
@@ -64,7 +68,7 @@ class Backend:
 
 
 class JaxBackend(Backend):
-    """JAX, on all devices of this process."""
+    """JAX, on all devices."""
 
     def __init__(self) -> None:
         require("trainings with --backend jax", "jax", "jax")
@@ -83,7 +87,7 @@ class JaxBackend(Backend):
             jax.config.update("jax_enable_x64", True)  # noqa: FBT003
         mesh = jax.make_mesh((jax.device_count(),), ("batch",))
         placed = jax.device_put(arrays, NamedSharding(mesh, PartitionSpec()))
-        return {name: placed[name] for name in arrays}
+        return {name: placed[name] for name in arrays}  # JAX sorts the names
 
 
 class MpiBackend(Backend):  # needs MPI
@@ -110,6 +114,14 @@ class MpiBackend(Backend):  # needs MPI
         """Count the processes."""
         return f"MPI, {self.processes} {'process' if self.processes == 1 else 'processes'}"
 
+    def shards(self) -> int:
+        """Return a number of shards that suits the processes."""
+        if self.processes.bit_count() > 1:
+            raise ValueError(
+                f"the number of processes must be a power of two, got {self.processes}"
+            )
+        return self.processes
+
     def together(self, function: Callable[[], T]) -> T:
         """Return what a function returns. If it fails in one process, all raise an error."""
         result, error = None, None
@@ -135,6 +147,9 @@ class MpiBackend(Backend):  # needs MPI
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Note whether all processes end here, since they finished or raise the same error."""
         self._alone = kind is not None and not issubclass(kind, ReportedError | ArithmeticError)
+        if self._alone and not self.leads and kind is not KeyboardInterrupt:
+            sys.stderr = sys.__stderr__
+            print(f"purenet: process {self.rank} of MPI ends with this error:", file=sys.stderr)
 
     def _leave(self) -> None:
         """Wait for the others to leave as well. After an error of this process, end them soon."""

@@ -84,7 +84,7 @@ def _report_error(message: object, status: int) -> int:
 
 
 def _train_command(args: argparse.Namespace, signals: Signals) -> None:
-    with BACKENDS["mpi" if args.mpi else args.backend]() as backend:
+    with BACKENDS[args.backend]() as backend:
         signals.repeated = backend.processes > 1
         _train(args, signals, backend)
 
@@ -93,10 +93,14 @@ def _train(args: argparse.Namespace, signals: Signals, backend: Backend) -> None
     table = backend.leads and not (args.quiet or args.json)
     run, saved_run = backend.open_run(lambda: _open_run(args))
     try:
-        options = {"shards": backend.processes} | vars(args) if saved_run is None else vars(args)
+        options = vars(args)
+        if backend.processes > 1 and not (saved_run or options["from"]):
+            options = {"shards": backend.shards()} | options
         job = backend.together(lambda: prepare_job(run.folder, options, saved_run, backend))
         with _log_to_stderr(quiet=args.quiet):
-            training = run_job(job, run, *args.checkpoint_every, comm=backend.comm)
+            training = backend.together(
+                lambda: run_job(job, run, *args.checkpoint_every, comm=backend.comm)
+            )
         signals.patient = True  # from here on a signal ends the run after a whole step
         epochs_done, steps_done = job.state[1:3] if job.state else (0, 0)
         if table:
@@ -288,7 +292,13 @@ def _parser() -> argparse.ArgumentParser:
         help="what trains: numpy (compiled workers if the extra fast is installed), jax (all "
         "devices), or mpi (the processes of mpirun) [numpy]",
     )
-    option("--mpi", action="store_true", help="the same as --backend mpi")
+    option(
+        "--mpi",
+        action="store_const",
+        dest="backend",
+        const="mpi",
+        help="the same as --backend mpi",
+    )
     option("--output", type=Path, metavar="FOLDER", help="folder of the run [purenet-run]")
     option("--overwrite", action="store_true", help="replace an earlier run in the folder")
     option(

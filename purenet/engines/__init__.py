@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from array_api_compat import array_namespace
 
-from purenet.params import A, Array, can_be_sent, check_number
+from purenet.params import A, Array, can_be_sent, check_number, native
 
 __all__ = ["CHUNK", "Engine", "as_input", "cut"]
 
@@ -38,7 +38,8 @@ def as_input(params: dict[str, A], x: Array, input_scale: float | None) -> Array
     Examples in a NumPy array become an array of JAX if the parameters are.
     """
     if can_be_sent(params["W1"], x):
-        x = array_namespace(params["W1"]).asarray(x)
+        given: Any = x
+        x = array_namespace(params["W1"]).asarray(native(given))
     xp = array_namespace(x)
     scale = None if input_scale is None else check_number("input_scale", input_scale)
     if not xp.isdtype(x.dtype, "integral"):

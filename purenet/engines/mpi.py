@@ -1,9 +1,9 @@
 """Training by the processes of an MPI communicator, each of which computes shards of every batch.
 
-Every process holds all parameters, reads only the rows of its shards, and takes the same steps. For
-each batch the processes exchange two things: the cross-entropies of the shards, and the sum of
-their gradients, which is one vector. The sum is taken in the binary tree of `Config.shards`, so its
-bits do not depend on the number of processes.
+Every process holds all parameters, and takes the same steps. A step reads only the rows of the
+shards of this process. For each batch the processes exchange two things: the cross-entropies of the
+shards, and the sum of their gradients, which is one vector. The sum is taken in the binary tree of
+`Config.shards`, so its bits do not depend on the number of processes.
 """
 
 import platform
@@ -22,12 +22,12 @@ from purenet.params import Params
 
 __all__ = ["MpiEngine", "begin_together"]
 
-abandoned: list[Any] = []  # requests that MPI may still answer, into memory that they hold
+abandoned: list[Any] = []  # unfinished requests: MPI may still write into the buffers they hold
 PATIENCE = 300  # seconds that a process waits for another one, which may be writing a checkpoint
 
 
 def begin_together(comm: Any, arguments: Callable[[], dict[str, Any]]) -> None:
-    """Refuse to begin if a process refuses its arguments, or was given others than process 0.
+    """Refuse to begin if a process refuses its arguments, or they differ from those of process 0.
 
     Parameters
     ----------
@@ -41,10 +41,11 @@ def begin_together(comm: Any, arguments: Callable[[], dict[str, Any]]) -> None:
     ValueError
         In every process.
     """
-    described, refusal = {}, None
+    described: dict[str, Any] = {}
+    refusal: Exception | None = None
     try:
         described = arguments() | {"versions": _versions()}
-    except ValueError as error:
+    except Exception as error:  # the others wait for this process
         refusal = error
     everyone = comm.allgather((described, refusal and str(refusal)))
     if refusal is not None:
@@ -82,7 +83,7 @@ class MpiEngine(InplaceEngine):
     params, velocity : dict of numpy.ndarray
         As for `InplaceEngine`, the same in all processes.
     x, y : numpy.ndarray
-        As for `InplaceEngine`. Only the rows of this process's shards are read.
+        As for `InplaceEngine`. A step reads only the rows of this process's shards.
     cfg : Config
         Hyperparameters.
     comm : mpi4py.MPI.Intracomm

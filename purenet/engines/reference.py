@@ -87,7 +87,7 @@ def step(
     cfg : Config
         Hyperparameters.
     data_gradient : callable
-        Computes what `data_gradient` does, in whatever place.
+        Replaces `data_gradient`, for example to compute on several devices.
 
     Returns
     -------

@@ -23,7 +23,7 @@ from purenet import __version__
 from purenet.config import Config
 from purenet.files import reading
 from purenet.files.writing import write
-from purenet.params import A, Array, Params, check_finite, check_params, names
+from purenet.params import A, Array, Params, check_finite, check_params, names, native
 from purenet.training import State, check_state
 
 __all__ = ["MODEL", "Checkpoint", "load", "save"]
@@ -169,7 +169,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
 
 def _as_tensor(name: str, array: Array) -> NDArray[Any]:
     """Return an array in C order, as safetensors assumes it."""
-    tensor = reading.native(np.asarray(array))
+    tensor = native(np.asarray(array))
     if tensor.dtype not in DTYPES.values():
         raise ValueError(f"{name} must be of float16, float32 or float64, got {tensor.dtype}")
     return tensor

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purenet.files import reading
+from purenet.params import native
 
 __all__ = ["load", "mnist", "read_idx"]
 
@@ -169,7 +170,7 @@ def _parse_idx(stream: BufferedIOBase, length: int | None = None) -> NDArray[Any
     if found != size:
         count = "more" if found > size else f"only {found}"
         raise ValueError(f"expected {size} bytes for {dtype.name} of shape {shape}, got {count}")
-    return reading.native(np.frombuffer(data, dtype).reshape(shape))
+    return native(np.frombuffer(data, dtype).reshape(shape))
 
 
 def _find_idx(folder: Path) -> list[Path]:

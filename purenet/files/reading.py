@@ -11,11 +11,12 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from purenet.params import native
+
 __all__ = [
     "LIMIT",
     "check_unpacked",
     "members",
-    "native",
     "open_regular",
     "read_member",
     "read_npy",
@@ -86,22 +87,6 @@ def read_up_to(stream: IO[bytes] | io.BufferedIOBase, size: int) -> bytearray:
     while chunk := stream.read(min(BLOCK, size - len(data))):
         data += chunk
     return data
-
-
-def native(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array in C order and in the byte order of this machine.
-
-    Parameters
-    ----------
-    array : numpy.ndarray
-        Array of any layout.
-
-    Returns
-    -------
-    numpy.ndarray
-        The same numbers; the same array if its layout is right already.
-    """
-    return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
 
 
 def read_npy(stream: IO[bytes], length: int) -> NDArray[Any]:

@@ -15,6 +15,7 @@ from purenet import Config, DivergenceError, TrainResult, train
 from purenet.engines import inplace, mpi
 from purenet.engines.inplace import InplaceEngine
 from purenet.engines.reference import ReferenceEngine, data_gradient
+from purenet.engines.threads import HeldSignals
 from purenet.network import backward
 from tests.support.communicator import in_threads
 from tests.support.problems import problem
@@ -208,3 +209,40 @@ def test_versions_name_what_rounding_depends_on() -> None:
     )
     assert f", NumPy {np.__version__}, " in versions
     assert re.search(r", openblas \S+ for [A-Za-z]\w+", versions)
+
+
+def test_a_signal_ends_a_process_inside_a_batch() -> None:
+    """The caller's handler is called, and may raise nothing: others may have ended already."""
+    params, x, y = problem(4, 5, 3)
+    handled: list[int] = []
+
+    def interrupted(comm: Any) -> Any:
+        engine = mpi.MpiEngine(params, params, x, y, Config(), comm)
+        engine.signals = HeldSignals()
+        engine.signals.handlers[15] = lambda number, _: handled.append(number)
+        engine.check_signals()
+        engine.signals.received.append((15, None))
+        with pytest.raises(KeyboardInterrupt):
+            engine.check_signals()
+
+    assert in_threads(1, interrupted) == [None]
+    assert handled == [15]
+
+
+def test_what_is_no_communicator_is_refused() -> None:
+    """The message names what was given."""
+    params, x, y = problem(4, 5, 3)
+    with pytest.raises(ValueError, match="comm must be a communicator of mpi4py, got 1"):
+        train(params, (x, y), Config(), comm=1)
+
+
+@pytest.mark.parametrize("bad", [{"validation": 3}, {"cfg": None}])
+def test_no_process_waits_for_one_that_was_given_nonsense(bad: dict[str, Any]) -> None:
+    """If one process refuses its arguments for any reason, all raise an error."""
+    params, x, y = problem(4, 5, 3)
+
+    def together(comm: Any) -> Any:
+        arguments: dict[str, Any] = {"cfg": Config(shards=2), "validation": (x, y)}
+        return train(params, (x, y), **arguments | (bad if comm.Get_rank() else {}), comm=comm)
+
+    assert all(isinstance(error, Exception) for error in in_threads(2, together))
