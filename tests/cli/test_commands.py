@@ -1118,7 +1118,7 @@ def test_jax_trains_what_numpy_does(call: Cli, dtype: str) -> None:
     options = ("--dtype", dtype, "--batch-size", 7, "--epochs", 2)
     status, out, _ = call(*TRAIN, *options, "--backend", "jax", "--output", "jax")
     assert status == 0
-    assert "batch 7; JAX on 1 x cpu" in out.splitlines()[0]
+    assert "batch 7; JAX on 4 x cpu" in out.splitlines()[0]  # as conftest.py asks for
     assert call(*TRAIN, *options, "--output", "numpy")[0] == 0
     one, other = (checkpoints.load(name) for name in ("jax", "numpy"))
     for name, p in one.params.items():
@@ -1140,3 +1140,12 @@ def test_a_backend_without_its_library_names_the_extra(
     assert status == 2
     assert f"need {library}: pip install 'purenet[{backend}]'" in err
     assert not Path("purenet-run").exists()
+
+
+def test_a_new_run_from_an_earlier_one_keeps_its_shards(call: Cli) -> None:
+    """--from takes the shards too, and --shards changes them."""
+    assert call(*TRAIN, "--shards", 4, "--output", "one")[0] == 0
+    assert call("train", "--from", "one", "--output", "two")[0] == 0
+    assert checkpoints.load("two").cfg.shards == 4
+    assert call("train", "--from", "one", "--shards", 2, "--output", "three")[0] == 0
+    assert checkpoints.load("three").cfg.shards == 2
