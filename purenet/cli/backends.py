@@ -50,9 +50,9 @@ class Backend:
         compiled = engine_class(params["W1"], shards).__name__ == "WorkersEngine"
         return "compiled workers" if compiled else "NumPy"
 
-    def shards(self) -> int:
-        """Return the number of shards of a new run."""
-        return 1
+    def defaults(self) -> dict[str, Any]:
+        """Return settings of a new run that others are chosen over."""
+        return {}
 
     def place(self, arrays: dict[str, Any]) -> dict[str, Any]:
         """Return arrays of NumPy where this backend trains."""
@@ -114,13 +114,13 @@ class MpiBackend(Backend):  # needs MPI
         """Count the processes."""
         return f"MPI, {self.processes} {'process' if self.processes == 1 else 'processes'}"
 
-    def shards(self) -> int:
+    def defaults(self) -> dict[str, Any]:
         """Return a number of shards that suits the processes."""
         if self.processes.bit_count() > 1:
             raise ValueError(
                 f"the number of processes must be a power of two, got {self.processes}"
             )
-        return self.processes
+        return {"shards": self.processes}
 
     def together(self, function: Callable[[], T]) -> T:
         """Return what a function returns. If it fails in one process, all raise an error."""

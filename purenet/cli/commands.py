@@ -94,8 +94,8 @@ def _train(args: argparse.Namespace, signals: Signals, backend: Backend) -> None
     run, saved_run = backend.open_run(lambda: _open_run(args))
     try:
         options = vars(args)
-        if backend.processes > 1 and not (saved_run or options["from"]):
-            options = {"shards": backend.shards()} | options
+        if not (saved_run or options["from"]):
+            options = backend.defaults() | options
         job = backend.together(lambda: prepare_job(run.folder, options, saved_run, backend))
         with _log_to_stderr(quiet=args.quiet):
             training = backend.together(
