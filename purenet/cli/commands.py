@@ -93,10 +93,12 @@ def _train(args: argparse.Namespace, signals: Signals, backend: Backend) -> None
     table = backend.leads and not (args.quiet or args.json)
     run, saved_run = backend.open_run(lambda: _open_run(args))
     try:
-        options = vars(args)
-        if not (saved_run or options["from"]):
-            options = backend.defaults() | options
-        job = backend.together(lambda: prepare_job(run.folder, options, saved_run, backend))
+        options, new = vars(args), not (saved_run or vars(args)["from"])
+        job = backend.together(
+            lambda: prepare_job(
+                run.folder, backend.defaults() | options if new else options, saved_run, backend
+            )
+        )
         with _log_to_stderr(quiet=args.quiet):
             training = backend.together(
                 lambda: run_job(job, run, *args.checkpoint_every, comm=backend.comm)

@@ -183,3 +183,10 @@ def test_a_model_larger_than_a_message() -> None:
     options = ["--layers", "16-1500-1500-3", "--epochs", "1", "--shards", "2", "--output", "one"]
     assert main([*TRAIN[2:3], *TRAIN[4:], *options, "--quiet"]) == 0
     assert same("large", "one")
+
+
+def test_another_number_of_processes_than_a_power_of_two_is_refused() -> None:
+    """The message is about the processes, since no shards were asked for."""
+    status, _, err = run(3, *TRAIN)
+    assert status == 2
+    assert err == "purenet: the number of processes must be a power of two, got 3\n"
