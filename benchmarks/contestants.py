@@ -82,8 +82,12 @@ def train(task: Task) -> Contestant:
     `train` is the generator `epochs`, run to its end. An epoch includes its order, a copy of the
     parameters and the search for numbers that are not finite.
     """
-    cfg = replace(task.cfg, epochs=sys.maxsize, shuffle=task.shuffle)
-    record, records = None, epochs(task.params(), task.pixels(), cfg)
+    return _next_records(task, task.params(), task.pixels())
+
+
+def _next_records(task: Task, params: Params, data: tuple[Any, Any]) -> Contestant:
+    """Train without end. Each call takes the record of another epoch."""
+    record, records = None, epochs(params, data, _endless(task))
 
     def epoch(_: Any) -> float:
         nonlocal record
@@ -91,6 +95,16 @@ def train(task: Task) -> Contestant:
         return record.loss
 
     return epoch, lambda: record.params if record else {}
+
+
+def _endless(task: Task) -> Config:
+    return replace(task.cfg, epochs=sys.maxsize, shuffle=task.shuffle)
+
+
+def _on_jax(arrays: Params) -> Params:
+    import jax.numpy as jnp  # noqa: PLC0415  # an optional library
+
+    return {name: jnp.asarray(array) for name, array in arrays.items()}
 
 
 def train_numpy(task: Task) -> Contestant:
@@ -99,34 +113,24 @@ def train_numpy(task: Task) -> Contestant:
     return train(task)
 
 
-def train_jax(task: Task, *, streamed: bool = False) -> Contestant:
+def train_jax(task: Task) -> Contestant:
     """`purenet.train` on JAX arrays, 8-bit pixels on the device."""
     import jax.numpy as jnp  # noqa: PLC0415  # an optional library
 
-    params = {name: jnp.asarray(p) for name, p in task.params().items()}
-    cfg = replace(task.cfg, epochs=sys.maxsize, shuffle=task.shuffle)
-    x, y = task.pixels()
-    data: tuple[Any, Any] = (x, y) if streamed else (jnp.asarray(x), jnp.asarray(y))
-    record, records = None, epochs(params, data, cfg)
-
-    def epoch(_: Any) -> float:
-        nonlocal record
-        record = next(records)
-        return record.loss
-
-    return epoch, lambda: record.params if record else {}
+    x, y = map(jnp.asarray, task.pixels())
+    return _next_records(task, _on_jax(task.params()), (x, y))
 
 
 def train_jax_streamed(task: Task) -> Contestant:
     """`purenet.train` on JAX parameters, with pixels in a NumPy array."""
-    return train_jax(task, streamed=True)
+    return _next_records(task, _on_jax(task.params()), task.pixels())
 
 
 def reference_on_jax(task: Task) -> Contestant:
     """Fold the pure functions over batches of JAX arrays, where JAX dispatches each operation."""
     import jax.numpy as jnp  # noqa: PLC0415  # an optional library
 
-    params = {name: jnp.asarray(p) for name, p in task.params().items()}
+    params = _on_jax(task.params())
     x, y = map(jnp.asarray, task.pixels())
     it = ReferenceEngine(params, init_velocity(params), x, y, task.cfg)
     return lambda rows: task.mean(it.run(rows)), lambda: it.params
@@ -134,13 +138,9 @@ def reference_on_jax(task: Task) -> Contestant:
 
 def jax_on_file(task: Task) -> Contestant:
     """`purenet.train` on JAX parameters, from a file that is memory-mapped."""
-    import jax.numpy as jnp  # noqa: PLC0415  # an optional library
-
     x = np.memmap(task.path, np.uint8, "r", shape=(task.n, task.sizes[0]))
     y = np.memmap(task.path, np.uint8, "r", shape=(task.n,))
-    params = {name: jnp.asarray(p) for name, p in task.params().items()}
-    cfg = replace(task.cfg, epochs=sys.maxsize, shuffle=task.shuffle)
-    records = epochs(params, (x, y), cfg, record_every=1000)
+    records = epochs(_on_jax(task.params()), (x, y), _endless(task), record_every=1000)
     return lambda _: next(records).loss, dict
 
 

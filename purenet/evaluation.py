@@ -205,37 +205,44 @@ def logits(params: dict[str, A], x: Array, *, input_scale: float | None = None) 
     xp = check_params(params)
     check_example_shape(params, x, sent=True)
     n = x.shape[0]
-    compute = _for_library(params, _logits_of_chunk)
+    if is_jax_array(params["W1"]):
+        return _compiled_logits(params, x, input_scale)
 
     def of_chunk(start: int) -> A:
-        return compute(params, x[start : min(start + CHUNK, n), ...], input_scale=input_scale)
+        rows = range(start, min(start + CHUNK, n))
+        chunk = as_input(params, x[rows.start : rows.stop, ...], input_scale)
+        try:
+            return forward(params, chunk)
+        except ValueError:
+            check_examples(params, chunk, rows)  # its message has the row in all of x
+            raise
 
-    def refuse_bad_examples() -> None:
-        finite = _for_library(params, _is_finite)
-        for start in range(0, n, CHUNK):
-            chunk = x[start : min(start + CHUNK, n), ...]
-            if known(finite(params, chunk, input_scale=input_scale), bool) is False:
-                check_examples(params, as_input(params, chunk, input_scale), range(start, n))
-
-    map_chunks = map_in_threads if is_numpy_array(params["W1"]) else map
-    try:
-        z = xp.concat(list(map_chunks(of_chunk, range(0, n, CHUNK))))
-    except ValueError:
-        refuse_bad_examples()  # whose message has the row in all of x
-        raise
-    if is_jax_array(z):  # compiled code has refused nothing
-        refuse_bad_examples()
-    return z
+    map_chunks = map_in_threads if is_numpy_array(x) else map
+    return xp.concat(list(map_chunks(of_chunk, range(0, n, CHUNK))))
 
 
-def _is_finite(params: dict[str, A], x: Array, *, input_scale: float | None) -> Any:
-    x, dtype = as_input(params, x, input_scale), params["W1"].dtype
+def _compiled_logits(params: dict[str, A], x: Array, input_scale: float | None) -> A:
+    """Compute what `logits` does on JAX arrays. Compiled code tells of bad examples afterwards."""
+    xp, compute = array_namespace(params["W1"]), _for_library(params, _logits_and_finite)
+    starts = range(0, x.shape[0], CHUNK)
+    results = [
+        compute(params, x[start : start + CHUNK, ...], input_scale=input_scale) for start in starts
+    ]
+    if known(xp.all(xp.stack([finite for _, finite in results])), bool) is False:
+        for start in starts:
+            chunk = as_input(params, x[start : start + CHUNK, ...], input_scale)
+            check_examples(params, chunk, range(start, start + CHUNK))
+    return xp.concat([z for z, _ in results])
+
+
+def _logits_and_finite(
+    params: dict[str, A], x: Array, *, input_scale: float | None
+) -> tuple[A, Any]:
+    """Return the logits of a chunk, and whether its examples are finite."""
+    x = as_input(params, x, input_scale)
     xp = array_namespace(x)
-    return xp.all(xp.isfinite(xp.astype(x, dtype, copy=False)))
-
-
-def _logits_of_chunk(params: dict[str, A], x: Array, *, input_scale: float | None) -> A:
-    return forward(params, as_input(params, x, input_scale))
+    finite = xp.isfinite(xp.astype(x, params["W1"].dtype, copy=False))
+    return forward(params, x), xp.all(finite)
 
 
 def _for_library(params: dict[str, A], function: Callable[..., T]) -> Callable[..., T]:

@@ -269,7 +269,7 @@ def check_example_shape(params: dict[str, A], x: Array, *, sent: bool = False) -
     If it is data to be `sent` to the device of the parameters, it may be a NumPy array.
     """
     W1 = params["W1"]
-    xp = array_namespace(x) if sent and can_be_sent(W1, x) else namespace(params=W1, x=x)
+    xp = _data_namespace(W1, sent=sent, x=x)
     if x.ndim != 2 or x.shape[1] != W1.shape[0]:
         raise ValueError(f"x must have shape (batch, {W1.shape[0]}), got {tuple(x.shape)}")
     if x.shape[0] == 0:
@@ -291,8 +291,7 @@ def can_be_sent(like: Array, array: Array) -> bool:
 
 def check_labels(params: dict[str, A], y: Array, n: int, *, sent: bool = False) -> None:
     """Refuse labels that are not one integer per example, each the index of a class."""
-    W1, classes = params["W1"], sizes(params)[-1]
-    xp = array_namespace(y) if sent and can_be_sent(W1, y) else namespace(params=W1, y=y)
+    xp, classes = _data_namespace(params["W1"], sent=sent, y=y), sizes(params)[-1]
     if tuple(y.shape) != (n,):
         one_hot = tuple(y.shape) == (n, classes)
         remedy = ": take the argmax of each row if these are one-hot labels" if one_hot else ""
@@ -349,6 +348,14 @@ def namespace(**arrays: Array) -> Any:
     except TypeError:
         types = ", ".join(f"{name} is a {_type(array)}" for name, array in arrays.items())
         raise ValueError(f"arrays must all be of one array library: {types}") from None
+
+
+def _data_namespace(like: Array, *, sent: bool, **data: Array) -> Any:
+    """Return the namespace of one array of data, of another library only where it may be sent."""
+    (array,) = data.values()
+    if sent and can_be_sent(like, array):
+        return array_namespace(array)
+    return namespace(params=like, **data)
 
 
 def _type(array: Array) -> str:

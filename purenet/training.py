@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any, NamedTuple
@@ -261,6 +261,8 @@ class _Run:
         validation: Data | None,
     ) -> None:
         self.cfg, self.comm = cfg, comm
+        if comm is not None and not hasattr(comm, "Iallgather"):
+            raise ValueError(f"comm must be a communicator of mpi4py, got {comm!r}")
 
         def check() -> None:
             self.x, self.y = check_data(params, data)
@@ -270,12 +272,14 @@ class _Run:
             self.size = cfg.batch_size or self.n
             self.state = _starting_state(params, state, cfg, steps=math.ceil(self.n / self.size))
 
-        if comm is not None and not hasattr(comm, "Iallgather"):
-            raise ValueError(f"comm must be a communicator of mpi4py, got {comm!r}")
+        def check_and_describe() -> dict[str, Any]:
+            check()
+            return self._describe(params, validation or ())
+
         if comm is None:
             check()
         else:
-            self._begin_together(check, params, validation or ())
+            begin_together(comm, check_and_describe)
         started = self.state
         self.engine = self._engine(params, started.velocity)
         self.params, velocity = self.engine.snapshot()
@@ -357,33 +361,26 @@ class _Run:
             params, state = after, State(velocity, state.epochs, state.steps + 1, loss_sum)
         return seen
 
-    def _begin_together(
-        self, check: Callable[[], None], params: dict[str, Any], validation: Sequence[Array]
-    ) -> None:
-        """Check the arguments in every process, and that they are the same in all of them."""
-
-        def arguments() -> dict[str, Any]:
-            check()
-            processes = self.comm.Get_size()
-            if not is_numpy_array(params["W1"]):
-                raise ValueError(
-                    "training with comm needs NumPy arrays, W1 is a "
-                    f"{type(params['W1']).__module__.split('.')[0]} array"
-                )
-            if self.cfg.shards % processes:
-                raise ValueError(
-                    f"{processes} processes need cfg.shards to be a multiple of {processes}, "
-                    f"got {self.cfg.shards}"
-                )
-            return {
-                **{f"cfg.{name}": value for name, value in asdict(self.cfg).items()},
-                "data": fingerprint(self.x, self.y),
-                "validation": fingerprint(*validation),
-                "params": fingerprint(*params.values()),
-                "state": (fingerprint(*self.state.velocity.values()), *self.state[1:]),
-            }
-
-        begin_together(self.comm, arguments)
+    def _describe(self, params: dict[str, Any], validation: Sequence[Array]) -> dict[str, Any]:
+        """Describe what all processes must be given alike; refuse what they cannot train."""
+        processes = self.comm.Get_size()
+        if not is_numpy_array(params["W1"]):
+            raise ValueError(
+                "training with comm needs NumPy arrays, W1 is a "
+                f"{type(params['W1']).__module__.split('.')[0]} array"
+            )
+        if self.cfg.shards % processes:
+            raise ValueError(
+                f"{processes} processes need cfg.shards to be a multiple of {processes}, "
+                f"got {self.cfg.shards}"
+            )
+        return {
+            **{f"cfg.{name}": value for name, value in asdict(self.cfg).items()},
+            "data": fingerprint(self.x, self.y),
+            "validation": fingerprint(*validation),
+            "params": fingerprint(*params.values()),
+            "state": (fingerprint(*self.state.velocity.values()), *self.state[1:]),
+        }
 
     def _engine(self, params: dict[str, Any], velocity: dict[str, Any]) -> Engine:
         if self.comm is not None:

@@ -22,7 +22,7 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from purenet.config import Config
-from purenet.engines.reference import added, data_gradient, step
+from purenet.engines.reference import data_gradient, step, sum_by_pairs
 from purenet.params import native
 
 __all__ = ["JaxEngine", "compiled"]
@@ -70,11 +70,13 @@ class JaxEngine:
         # Parameters, velocity, and whether all losses have been finite.
         self.carry = jax.device_put((*copied, np.bool(1)), self.place)
         self.stays = isinstance(x, jax.Array)
-        on_devices = self.stays and x.sharding.device_set == self.place.device_set
-        self.x = x if on_devices or not self.stays else jax.device_put(x, self.place)
-        if self.stays:
+        if not self.stays:
+            y = np.asarray(y)
+        else:
             y = jax.device_put(y if isinstance(y, jax.Array) else _narrowed(y), self.place)
-        self.y = y if self.stays else np.asarray(y)
+            if x.sharding.device_set != self.place.device_set:
+                x = jax.device_put(x, self.place)
+        self.x, self.y = x, y
 
     def run(self, rows: Sequence[int]) -> list[float]:
         """Train on batches of these rows, as `Engine` says."""
@@ -109,8 +111,8 @@ class JaxEngine:
         whole = len(rows) - len(rows) % size
         batches = rows[:whole].reshape(-1, size)
         bytes_of_batch = size * self.x.shape[1] * self.x.dtype.itemsize
-        at_once = len(batches) if self.stays else max(1, SLICE // bytes_of_batch)
-        for start in range(0, len(batches), max(1, at_once)):
+        at_once = max(1, len(batches) if self.stays else SLICE // bytes_of_batch)
+        for start in range(0, len(batches), at_once):
             yield batches[start : start + at_once]
         if whole < len(rows):
             yield rows[None, whole:]
@@ -149,10 +151,7 @@ def _data_gradient(mesh: Mesh, params: Arrays, x: Any, y: Any, shards: int) -> A
         params, x, y = lax.optimization_barrier((params, x, y))
         mine = lax.optimization_barrier(data_gradient(params, x, y, shards // devices))
         everyone = lax.all_gather(jax.tree.map(lambda a: a / devices, mine), axes)
-        sums = [jax.tree.map(itemgetter(i), everyone) for i in range(devices)]
-        while len(sums) > 1:
-            sums = list(map(added, sums[::2], sums[1::2]))
-        return sums[0]
+        return sum_by_pairs(lambda i: jax.tree.map(itemgetter(i), everyone), devices)
 
     whole, rows = PartitionSpec(), PartitionSpec(axes)
     return jax.shard_map(

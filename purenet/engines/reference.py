@@ -12,7 +12,7 @@ from purenet.network import backward, with_penalty
 from purenet.optim import init_velocity, momentum_step
 from purenet.params import A, Array, copy, is_weight
 
-__all__ = ["ReferenceEngine", "added", "data_gradient", "step"]
+__all__ = ["ReferenceEngine", "data_gradient", "step", "sum_by_pairs"]
 
 
 def data_gradient(
@@ -44,25 +44,27 @@ def data_gradient(
     """
     n = x.shape[0]
 
-    def summed(first: int, count: int) -> tuple[Any, dict[str, A]]:
-        if count > 1:
-            half = count // 2
-            return added(summed(first, half), summed(first + half, half))
-        start, stop = n * first // shards, n * (first + 1) // shards
+    def of_shard(i: int) -> tuple[Any, dict[str, A]]:
+        start, stop = n * i // shards, n * (i + 1) // shards
         if start == stop:
             return 0.0, init_velocity(params)  # zeros
         value, grads = backward(params, x[start:stop, ...], y[start:stop])
         weight = (stop - start) / n
         return weight * value, {name: weight * g for name, g in grads.items()}
 
-    return summed(0, shards)
+    return sum_by_pairs(of_shard, shards)
 
 
-def added(
-    one: tuple[Any, dict[str, A]], other: tuple[Any, dict[str, A]]
+def sum_by_pairs(
+    part: Callable[[int], tuple[Any, dict[str, A]]], count: int, first: int = 0
 ) -> tuple[Any, dict[str, A]]:
-    """Add two losses, and two gradients."""
-    return one[0] + other[0], {name: g + other[1][name] for name, g in one[1].items()}
+    """Add losses and gradients in a binary tree: part(first), ..., part(first + count - 1)."""
+    if count == 1:
+        return part(first)
+    half = count // 2
+    value, grads = sum_by_pairs(part, half, first)
+    more, others = sum_by_pairs(part, half, first + half)
+    return value + more, {name: g + others[name] for name, g in grads.items()}
 
 
 def step(

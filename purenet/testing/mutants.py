@@ -219,22 +219,22 @@ def scaled(x: NDArray[Any], cfg: Config) -> NDArray[Any]:
     return x * cfg.input_scale if x.dtype.kind in "iu" else x
 
 
-def over_shards(sum_up: Callable[[list[Params]], Params]) -> Function:
-    """Return a function that sums loss and gradient over the shards of a batch in some order."""
-
-    def gradient(
-        params: Params, x: NDArray[Any], y: NDArray[Any], cfg: Config
-    ) -> tuple[Any, Params]:
-        parts = []
-        for i in range(cfg.shards):
-            rows = slice(len(x) * i // cfg.shards, len(x) * (i + 1) // cfg.shards)
-            value, grads = purenet.backward(params, x[rows], y[rows], l2=cfg.l2)
-            weight = (rows.stop - rows.start) / len(x)
-            parts.append({k: weight * a for k, a in ({"loss": value} | grads).items()})
-        grads = sum_up(parts)
-        return grads.pop("loss"), grads
-
-    return gradient
+def backward_over_shards(
+    params: Params,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    cfg: Config,
+    sum_up: Callable[[list[Params]], Params],
+) -> tuple[Any, Params]:
+    """Return the loss and the gradient of a batch, summed over its shards in some order."""
+    parts = []
+    for i in range(cfg.shards):
+        rows = slice(len(x) * i // cfg.shards, len(x) * (i + 1) // cfg.shards)
+        value, grads = purenet.backward(params, x[rows], y[rows], l2=cfg.l2)
+        weight = (rows.stop - rows.start) / len(x)
+        parts.append({k: weight * a for k, a in ({"loss": value} | grads).items()})
+    grads = sum_up(parts)
+    return grads.pop("loss"), grads
 
 
 def added(one: Params, other: Params) -> Params:
@@ -262,7 +262,6 @@ def train_with(
     sum_up: Callable[[list[Params]], Params] = by_pairs,
 ) -> Function:
     """Return a `train` in which one part is another."""
-    gradient = over_shards(sum_up)
 
     def train(
         params: Params,
@@ -284,7 +283,7 @@ def train_with(
             for begin in kept(range(0, n, size), n, size):
                 batch = rows[begin : begin + size]
                 x_batch = scale(x_of(x, batch), cfg).astype(params["W1"].dtype)
-                value, grads = gradient(params, x_batch, y[batch], cfg)
+                value, grads = backward_over_shards(params, x_batch, y[batch], cfg, sum_up)
                 params, velocity = unchecked_step(params, velocity, grads, rate(cfg), cfg.momentum)
                 if loss_at == "after":
                     value = purenet.loss(params, x_batch, y[batch], l2=cfg.l2)

@@ -22,7 +22,9 @@ ENVIRONMENT = os.environ | {
     "OPENBLAS_NUM_THREADS": "1",
 }
 TRAIN = ["-m", "purenet", "train", "--mpi", "--data", "digits.npz", "--layers", "16-30-20-3"]
-LONG = [*TRAIN, "--shards", "4", "--epochs", "400", "--checkpoint-every", "20"]
+FOUR = ["--shards", "4", "--epochs", "400", "--checkpoint-every", "20"]
+LONG = [*TRAIN, *FOUR]
+ALONE = [argument for argument in TRAIN[2:] if argument != "--mpi"]  # for `main`
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +70,7 @@ def same(one: str, other: str) -> bool:
 def test_processes_write_the_bytes_of_one() -> None:
     """With 4 shards, one process and 1, 2 and 4 processes of MPI write the same checkpoint."""
     options = ["--shards", "4", "--epochs", "3"]
-    assert main([*TRAIN[2:3], *TRAIN[4:], *options, "--output", "alone", "--quiet"]) == 0
+    assert main([*ALONE, *options, "--output", "alone", "--quiet"]) == 0
     for processes in (1, 2, 4):
         status, out, err = run(processes, *TRAIN, *options, "--output", f"of-{processes}")
         assert (status, err) == (0, "")
@@ -99,8 +101,7 @@ def test_a_run_whose_process_is_killed_goes_on_with_others(victim: int) -> None:
     assert process.returncode != 0
     assert time.monotonic() - killed_at < 10
     assert 0 < epochs_of("killed") < 400
-    whole = [*LONG[2:3], *LONG[4:], "--output", "whole", "--quiet"]
-    assert main(whole) == 0
+    assert main([*ALONE, *FOUR, "--output", "whole", "--quiet"]) == 0
     subprocess.run(["cp", "-r", "killed", "again"], check=True)
     assert main(["train", "--resume", "killed", "--quiet"]) == 0
     assert same("killed", "whole")
@@ -154,7 +155,6 @@ def test_processes_with_other_arguments_refuse_to_begin() -> None:
 
 
 LIBRARY = """
-from dataclasses import replace
 from mpi4py import MPI
 import numpy as np
 import purenet
@@ -181,7 +181,7 @@ def test_a_model_larger_than_a_message() -> None:
         run(2, *TRAIN, "--layers", "16-1500-1500-3", "--epochs", "1", "--output", "large")[0] == 0
     )
     options = ["--layers", "16-1500-1500-3", "--epochs", "1", "--shards", "2", "--output", "one"]
-    assert main([*TRAIN[2:3], *TRAIN[4:], *options, "--quiet"]) == 0
+    assert main([*ALONE, *options, "--quiet"]) == 0
     assert same("large", "one")
 
 
