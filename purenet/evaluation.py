@@ -228,8 +228,8 @@ def _compiled_logits(params: dict[str, A], x: Array, input_scale: float | None) 
     results = [
         compute(params, x[start : start + CHUNK, ...], input_scale=input_scale) for start in starts
     ]
-    if known(xp.all(xp.stack([finite for _, finite in results])), bool) is False:
-        for start in starts:
+    for start, (_, finite) in zip(starts, results, strict=True):
+        if known(finite, bool) is False:
             chunk = as_input(params, x[start : start + CHUNK, ...], input_scale)
             check_examples(params, chunk, range(start, start + CHUNK))
     return xp.concat([z for z, _ in results])
