@@ -2,7 +2,7 @@
 
 from purenet.config import REPORT, Config
 from purenet.evaluation import Evaluation, accuracy, evaluate, predict, predict_proba
-from purenet.files import datasets
+from purenet.files import datasets, pictures
 from purenet.files.checkpoints import Checkpoint, load, save
 from purenet.network import backward, forward, init, loss
 from purenet.optim import init_velocity, momentum_step
@@ -35,6 +35,7 @@ __all__ = [
     "load",
     "loss",
     "momentum_step",
+    "pictures",
     "predict",
     "predict_proba",
     "save",

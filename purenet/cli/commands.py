@@ -19,13 +19,13 @@ from tqdm import tqdm
 
 import purenet
 from purenet import Config
-from purenet.cli import check, reproduce
+from purenet.cli import check, predict, reproduce
 from purenet.cli.backends import BACKENDS, Backend, ReportedError
 from purenet.cli.folder import RunFolder, SavedRun
 from purenet.cli.job import DTYPES, PRESETS, prepare_job, run_job
 from purenet.cli.signals import Signals
 from purenet.evaluation import evaluate_logits, logits
-from purenet.files import checkpoints, datasets, pictures
+from purenet.files import checkpoints, datasets
 from purenet.params import check_data, sizes
 
 __all__ = ["main"]
@@ -168,16 +168,6 @@ def _log_to_stderr(*, quiet: bool) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
-
-
-def _predict_command(args: argparse.Namespace, _: Signals) -> None:
-    params, cfg = checkpoints.load(args.model)[:2]
-    for path in args.images:
-        x = pictures.read(path, sizes(params)[0], invert=args.invert)
-        p = purenet.predict_proba(params, x, input_scale=cfg.input_scale)
-        for i, row in enumerate(p):
-            name = path if len(p) == 1 else f"{path}[{i}]"
-            print(f"{name}: {row.argmax()} {row.max():.1%}")
 
 
 def _evaluate_command(args: argparse.Namespace, _: Signals) -> None:
@@ -332,19 +322,14 @@ def _parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="print one JSON object per epoch instead of the table"
     )
 
-    predict = _add_command(
+    reading = _add_command(
         commands,
         "predict",
-        _predict_command,
+        predict.predict,
         "print the predicted class of each image and its probability",
     )
-    _add_model(predict)
-    predict.add_argument(
-        "images", nargs="+", metavar="IMAGE", help="PNG or JPEG picture, .npy or .npz array"
-    )
-    predict.add_argument(
-        "--invert", action="store_true", help="pictures are dark on a light background"
-    )
+    _add_model(reading)
+    predict.add_options(reading)
 
     evaluate = _add_command(
         commands,

@@ -1,8 +1,9 @@
-"""Read pictures and arrays as input of a network."""
+"""Read pictures and arrays as input of a network, and draw what the network sees."""
 
 import os
 import warnings
 import zipfile
+from io import BytesIO
 from math import isqrt
 from pathlib import Path
 from typing import IO, Any
@@ -12,19 +13,29 @@ from numpy.typing import NDArray
 
 from purenet.extras import require
 from purenet.files import reading
+from purenet.files.ink import normalise
+from purenet.files.writing import write
 
-__all__ = ["read"]
+__all__ = ["as_text", "normalise", "read", "write_png"]
 
 PIXELS = 1 << 26
 """The most pixels of a picture: 67 million. Blending them needs a gigabyte of memory."""
 
+SHADES = " .:-=+*#%@"
 
-def read(path: str | os.PathLike[str], features: int, *, invert: bool = False) -> NDArray[Any]:
+
+def read(
+    path: str | os.PathLike[str],
+    features: int,
+    *,
+    invert: bool | None = None,
+    split: bool = False,
+) -> NDArray[Any]:
     """Read a picture, or an array of examples, as the input of a network.
 
-    A picture is resized to the square that the network takes, and becomes one row of 8-bit grey
-    values, light on dark as in MNIST. Files are not trusted: nothing is unpickled, at most 4 GiB
-    are unpacked from an .npz file, and a picture may have at most 67,108,864 pixels.
+    A character in a picture is cut out and centred as in MNIST (`normalise`), and becomes a row of
+    8-bit grey values. Arrays stay as they are. Files are not trusted: nothing is unpickled, at most
+    4 GiB are unpacked from an .npz file, and a picture may have at most 67,108,864 pixels.
 
     Parameters
     ----------
@@ -33,8 +44,10 @@ def read(path: str | os.PathLike[str], features: int, *, invert: bool = False) -
         ``images``).
     features : int
         Number of inputs of the network.
-    invert : bool
-        Whether the picture is dark on light.
+    invert : bool, optional
+        Whether the picture is dark on light. By default the picture itself tells.
+    split : bool
+        Whether a picture may hold several characters side by side. Each becomes a row.
 
     Returns
     -------
@@ -59,7 +72,7 @@ def read(path: str | os.PathLike[str], features: int, *, invert: bool = False) -
                 return _as_examples(reading.read_npy(file, length), features)
             if suffix == ".npz":
                 return _as_examples(_read_npz(file), features)
-            return _read_picture(file, features, invert=invert)
+            return _read_picture(file, features, invert=invert, split=split)
         except ImportError:
             raise
         except Exception as error:  # NumPy, zipfile and Pillow raise many types for damaged files
@@ -86,13 +99,13 @@ def _as_examples(array: NDArray[Any], features: int) -> NDArray[Any]:
     return array.reshape(n, features)
 
 
-def _read_picture(file: IO[bytes], features: int, *, invert: bool) -> NDArray[Any]:
+def _read_picture(
+    file: IO[bytes], features: int, *, invert: bool | None, split: bool
+) -> NDArray[Any]:
     require("pictures", "images", "PIL")
     from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: PLC0415
 
-    side = isqrt(features)
-    if side * side != features:
-        raise ValueError(f"a picture needs a square number of inputs, the network has {features}")
+    side = _side(features)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -105,8 +118,87 @@ def _read_picture(file: IO[bytes], features: int, *, invert: bool) -> NDArray[An
         picture = ImageOps.exif_transpose(opened)
         if picture.mode.startswith("I"):  # 16 bits: convert("L") would clip them at 255
             picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-        # Transparent pixels show the background.
-        background = Image.new("RGBA", picture.size, "white" if invert else "black")
-        grey = Image.alpha_composite(background, picture.convert("RGBA")).convert("L")
-        pixels = np.asarray(grey.resize((side, side), Image.Resampling.LANCZOS))
-    return (255 - pixels if invert else pixels).reshape(1, features)
+        if picture.has_transparency_data:
+            picture = _on_paper(picture.convert("RGBA"), invert=invert)
+        grey = np.asarray(picture.convert("L"))
+    return normalise(grey, side, invert=invert, split=split).reshape(-1, features)
+
+
+def _on_paper(picture: Any, *, invert: bool | None) -> Any:
+    """Put ink on white if it is dark or `invert` says so, else on black."""
+    from PIL import Image  # noqa: PLC0415  # an optional library
+
+    if invert is None:
+        grey, alpha = (np.asarray(picture.convert("LA"), int)[..., band] for band in (0, 1))
+        invert = bool((grey * alpha).sum() < 127.5 * alpha.sum())
+    return Image.alpha_composite(
+        Image.new("RGBA", picture.size, "white" if invert else "black"), picture
+    )
+
+
+def as_text(x: NDArray[Any]) -> str:
+    """Draw an example as lines of text, two characters for a pixel, for a dark terminal.
+
+    Parameters
+    ----------
+    x : numpy.ndarray, shape (features,)
+        A square picture. 8-bit pixels go from 0 (a space) to 255 (@), other numbers from the least
+        to the largest.
+
+    Returns
+    -------
+    str
+        The lines.
+
+    Examples
+    --------
+    >>> print(as_text(np.array([255, 0, 64, 128], np.uint8)))
+    @@
+    ::==
+    """
+    levels = np.rint(_as_grey(x) / 255 * (len(SHADES) - 1)).astype(int)
+    return "\n".join("".join(2 * SHADES[level] for level in row).rstrip() for row in levels)
+
+
+def write_png(path: str | os.PathLike[str], x: NDArray[Any]) -> None:
+    """Write examples side by side as a PNG picture, light on dark.
+
+    A picture of one example in 8-bit pixels is the example again for `read`.
+
+    Parameters
+    ----------
+    path : path-like
+        The file. An earlier one is replaced, whole or not at all.
+    x : numpy.ndarray, shape (n, features)
+        Square pictures in 8-bit pixels. Other numbers are drawn from the least to the largest.
+
+    Raises
+    ------
+    ValueError
+        The number of features is not a square.
+    OSError
+        The file cannot be written.
+    ImportError
+        Pillow is missing.
+    """
+    require("pictures", "images", "PIL")
+    from PIL import Image  # noqa: PLC0415  # an optional library
+
+    content = BytesIO()
+    Image.fromarray(np.hstack([_as_grey(row) for row in x])).save(content, "PNG")
+    write(Path(path), content.getvalue())
+
+
+def _as_grey(x: NDArray[Any]) -> NDArray[np.uint8]:
+    side = _side(x.size)
+    if x.dtype != np.uint8:
+        x = np.rint(np.interp(x.astype(float), [x.min(), x.max()], [0, 255])).astype(np.uint8)
+    return x.reshape(side, side)
+
+
+def _side(features: int) -> int:
+    """Return the side of the square picture that an example is."""
+    side = isqrt(features)
+    if side * side != features:
+        raise ValueError(f"a picture needs a square number of inputs, the network has {features}")
+    return side
