@@ -1,18 +1,16 @@
 """Draw digits in other ways than MNIST's, and measure how many of them a trained network reads.
 
     apt install fonts-dejavu fonts-liberation fonts-freefont-ttf fonts-lato fonts-comic-neue \
-        fonts-humor-sans fonts-breip fonts-femkeklaver
-    python -m benchmarks.pictures MODEL [FOLDER]
+        fonts-humor-sans fonts-breip fonts-dkg-handwriting fonts-femkeklaver
+    python -m benchmarks.pictures RUN [--output FOLDER]
 
-MODEL is the folder of a run of ``purenet train``. The pictures are left in FOLDER if it is given.
+RUN is the folder of a run of ``purenet train``. The pictures are left in FOLDER.
 """
 
 import argparse
 import io
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +18,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 import purenet
 from benchmarks.report import table
-from purenet.files import pictures
+from purenet.files import checkpoints, datasets
+from purenet.files.ink import normalise
+
+Grey = NDArray[np.uint8]
 
 FONTS = {
     "DejaVu Sans": "dejavu/DejaVuSans.ttf",
@@ -93,7 +94,9 @@ def photographed(ink: Image.Image, rng: np.random.Generator) -> bytes:
     scale = rng.uniform(0.25, 1)
     ink = ink.resize([max(1, round(n * scale)) for n in ink.size])
     width, height = (round(n + ink.height * rng.uniform(0.4, 2)) for n in ink.size)
-    left, top = (int(rng.integers(1, a - b)) for a, b in zip((width, height), ink.size, strict=True))
+    left, top = (
+        int(rng.integers(1, a - b)) for a, b in zip((width, height), ink.size, strict=True)
+    )
     paper = np.zeros((height, width))
     paper[top : top + ink.height, left : left + ink.width] = np.asarray(ink) / 255
     v, u = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
@@ -106,10 +109,83 @@ def photographed(ink: Image.Image, rng: np.random.Generator) -> bytes:
 
 
 def drawings(seed: int = 0) -> Iterator[tuple[str, int, bytes]]:
-    """Yield 130 pictures: how each was drawn, its digit, and its file."""
+    """Yield 140 pictures: how each was drawn, its digit, and its JPEG file."""
     rng = np.random.default_rng(seed)
     for digit in range(10):
         for name, font in FONTS.items():
             yield name, digit, photographed(typeset(digit, font), rng)
         for name, width in WIDTHS.items():
             yield f"strokes, {name}", digit, photographed(stroked(digit, width, rng), rng)
+
+
+def resized(grey: Grey, *, invert: bool) -> Grey:
+    """Return a picture scaled to the square, which is all that `predict` did before."""
+    small = np.asarray(Image.fromarray(grey).resize((28, 28), Image.Resampling.LANCZOS))
+    return ~small if invert else small
+
+
+def cut_out(grey: Grey) -> Grey:
+    """Return the character in a picture, or an empty picture if none is found or several are."""
+    try:
+        return normalise(grey)[0]
+    except ValueError:
+        return np.zeros((28, 28), np.uint8)
+
+
+def enlarged(digit: Grey, factor: int) -> Grey:
+    """Return a digit of MNIST, dark on light, so many times as large."""
+    size = 28 * factor, 28 * factor
+    return np.asarray(Image.fromarray(255 - digit).resize(size, Image.Resampling.BICUBIC))
+
+
+def main() -> None:
+    """Print accuracies as tables."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    args = parser.parse_args()
+    params, cfg = checkpoints.load(args.run)[:2]
+
+    def read(pictures: list[Grey]) -> NDArray[np.int64]:
+        x = np.stack(pictures).reshape(-1, 784)
+        return purenet.predict(params, x, input_scale=cfg.input_scale)
+
+    names, labels, files = zip(
+        *(d for seed in range(args.seeds) for d in drawings(seed)), strict=True
+    )
+    if args.output:
+        args.output.mkdir(parents=True, exist_ok=True)
+        for i, (name, label, file) in enumerate(zip(names, labels, files, strict=True)):
+            (args.output / f"{i:03}-{label}-{name.replace(' ', '-')}.jpg").write_bytes(file)
+    grey = [np.asarray(Image.open(io.BytesIO(file))) for file in files]
+    ways: dict[str, Callable[[Grey], Grey]] = {
+        "resized": lambda g: resized(g, invert=False),
+        "resized, inverted": lambda g: resized(g, invert=True),
+        "cut out": cut_out,
+    }
+    hits = {way: read([prepare(g) for g in grey]) == labels for way, prepare in ways.items()}
+    kinds = np.array(names)
+    rows = [(kind, kinds == kind) for kind in dict.fromkeys(names)] + [("all", kinds != "")]
+    print(
+        table(
+            ["drawn by", "pictures", *hits],
+            (
+                [kind, str(chosen.sum()), *(f"{hit[chosen].mean():.1%}" for hit in hits.values())]
+                for kind, chosen in rows
+            ),
+        )
+    )
+    x, y = datasets.mnist()[1]
+    digits = x.reshape(-1, 28, 28)
+    ways = {
+        "as it is": lambda g: normalise(g)[0],
+        "dark on light": lambda g: cut_out(255 - g),
+        "dark on light, 4 times as large": lambda g: cut_out(enlarged(g, 4)),
+    }
+    accuracies = ((way, (read([f(d) for d in digits]) == y).mean()) for way, f in ways.items())
+    print(table(["MNIST's test images", "accuracy"], ([w, f"{a:.2%}"] for w, a in accuracies)))
+
+
+if __name__ == "__main__":
+    main()

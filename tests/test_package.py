@@ -33,6 +33,7 @@ def test_public_names_are_these() -> None:
         "load",
         "loss",
         "momentum_step",
+        "pictures",
         "predict",
         "predict_proba",
         "save",

@@ -173,12 +173,15 @@ def _mark(inside: Mask) -> Mark:
 
 
 def _is_part(mark: Mark, character: Mark) -> bool:
-    """Tell whether a mark is above or below the rest of a character, or a small part beside it."""
+    """Tell whether a mark is above or below the rest of a character, or a small part close to it."""
+    height = character.height
     overlap = min(mark.right, character.right) - max(mark.left, character.left)
     gap = max(mark.top, character.top) - min(mark.bottom, character.bottom)
     narrower = min(mark.right - mark.left, character.right - character.left)
-    small = mark.height < 0.6 * character.height and overlap > -0.08 * character.height
-    return gap < 0.3 * character.height and (overlap > 0.3 * narrower or small)
+    stacked = gap > -0.2 * height and overlap > 0.3 * narrower
+    return gap < 0.3 * height and (
+        stacked or (mark.height < 0.6 * height and overlap > -0.08 * height)
+    )
 
 
 def _label(ink: Mask) -> NDArray[np.intp]:

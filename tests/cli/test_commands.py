@@ -30,7 +30,7 @@ from purenet.cli.commands import main
 from purenet.cli.folder import RunFolder
 from purenet.cli.signals import Signals
 from purenet.engines.workers import WorkersEngine
-from purenet.files import checkpoints, datasets, plots
+from purenet.files import checkpoints, datasets, pictures, plots
 from purenet.params import fingerprint
 from tests.support.systems import POSIX
 
@@ -979,17 +979,68 @@ def test_predict_prints_class_and_probability(call: Cli, model: Path) -> None:
 
 
 def test_a_picture_is_predicted_as_its_array(call: Cli, model: Path) -> None:
-    """A PNG picture, its negative with --invert, and an array of its pixels give the same line."""
+    """A PNG picture, the same with --no-invert, and an array of its pixels give the same line."""
     pixels = X[0].reshape(4, 4)
     np.save("digit.npy", pixels)
     Image.fromarray(pixels).save("light.png")
-    Image.fromarray(255 - pixels).save("dark.png")
-    _, out, _ = call("predict", model, "digit.npy", "light.png")
+    _, out, _ = call("predict", model, "digit.npy", "light.png", "--no-invert")
     array, light = out.splitlines()
-    _, dark, _ = call("predict", model, "dark.png", "--invert")
-    _, wrong, _ = call("predict", model, "dark.png")
     assert array.startswith("digit.npy: ")
-    assert array.split()[1:] == light.split()[1:] == dark.split()[1:] != wrong.split()[1:]
+    assert array.split()[1:] == light.split()[1:]
+
+
+def write_two_bars() -> list[str]:
+    """Write a picture of two dark bars, and return the lines of a network that sees each alone."""
+    paper = np.full((60, 100), 220, np.uint8)
+    paper[10:50, 20:30] = paper[25:33, 50:90] = 30
+    Image.fromarray(paper).save("two.png")
+    params, cfg = checkpoints.load("model.safetensors")[:2]
+    x = pictures.read("two.png", 16, split=True)
+    p = purenet.predict_proba(params, x, input_scale=cfg.input_scale)
+    return [f"two.png[{i}]: {row.argmax()} {100 * row.max():.1f}%" for i, row in enumerate(p)]
+
+
+def test_several_characters_are_split_if_it_is_asked_for(call: Cli, model: Path) -> None:
+    """With --split each character has a line; without it one line of error names the option."""
+    lines = write_two_bars()
+    assert len(lines) == 2
+    assert call("predict", model, "two.png", "--split") == (0, "\n".join(lines) + "\n", "")
+    status, out, err = call("predict", model, "two.png")
+    assert (status, out) == (2, "")
+    assert "found 2 apart from each other: split=True (--split)" in err
+
+
+@pytest.mark.usefixtures("model")
+def test_show_draws_what_the_network_sees(call: Cli) -> None:
+    """The drawing stands above the line of each picture, or in a picture file side by side."""
+    lines = write_two_bars()
+    x = pictures.read("two.png", 16, split=True)
+    drawn = "".join(f"{pictures.as_text(x[i])}\n{line}\n" for i, line in enumerate(lines))
+    two = ("predict", "model.safetensors", "two.png", "--split", "--show")
+    assert call(*two) == (0, drawn, "")
+    assert call(*two, "seen.png") == (0, "\n".join(lines) + "\n", "")
+    assert np.array_equal(np.asarray(Image.open("seen.png")), np.hstack([*x.reshape(2, 4, 4)]))
+
+
+def test_show_takes_no_model_for_a_picture_file(call: Cli, model: Path) -> None:
+    """Only a name that ends in .png is written to, so that nothing is lost if words are swapped."""
+    before = model.read_bytes()
+    status, _, err = call("predict", "--show", model, "a.png", "b.png")
+    assert status == 2
+    assert "argument --show: expected a file that ends in .png, or nothing after" in err
+    assert model.read_bytes() == before
+
+
+def test_ink_and_paper_are_told_apart_unless_it_is_said(call: Cli, model: Path) -> None:
+    """A picture and its negative give the same line; --invert and --no-invert say which it is."""
+    paper = np.full((60, 60), 220, np.uint8)
+    paper[10:50, 20:30] = 30
+    Image.fromarray(paper).save("dark.png")
+    Image.fromarray(255 - paper).save("light.png")
+    run = [call("predict", model, name)[1] for name in ("dark.png", "light.png")]
+    said = call("predict", model, "dark.png", "--invert")[1]
+    assert run[0].split()[1:] == run[1].split()[1:] == said.split()[1:]
+    assert "no ink found" in call("predict", model, "dark.png", "--no-invert")[2]
 
 
 def test_evaluate_counts_each_test_example_once(call: Cli, model: Path) -> None:

@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 
 from purenet.files import reading
-from purenet.files.pictures import read
+from purenet.files.ink import normalise
+from purenet.files.pictures import as_text, read, write_png
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (4, 4), dtype=np.uint8)
+PIXELS = np.pad(np.random.default_rng(0).integers(0, 256, (4, 4), dtype=np.uint8), 1)
 BINARY = np.where(PIXELS > 127, 255, 0).astype(np.uint8)
 
 
@@ -234,61 +235,66 @@ def test_every_kind_of_png_gives_its_grey_values(
 ) -> None:
     """A picture of the network's size gives its pixels unchanged, as one row of uint8."""
     picture.save(tmp_path / name, "PNG")
-    x = read(tmp_path / name, 16)
+    x = read(tmp_path / name, 36)
     assert x.dtype == np.uint8
-    assert np.array_equal(x, expected.reshape(1, 16))
+    assert np.array_equal(x, expected.reshape(1, 36))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_jpegs_give_nearly_their_grey_values(tmp_path: Path, mode: str) -> None:
     """The best quality of JPEG changes a smooth picture by at most 4 levels."""
-    ramp = np.add.outer(np.arange(16), np.arange(16)).astype(np.uint8) * 8
-    Image.fromarray(ramp).convert(mode).save(tmp_path / "ramp.jpg", quality=100)
-    x = read(tmp_path / "ramp.jpg", 256).astype(int)
-    assert np.abs(x - ramp.reshape(1, 256)).max() <= 4
+    slope = 16 - np.abs(np.arange(-15, 17))
+    hill = np.clip(8 * np.minimum.outer(slope, slope), 0, 255).astype(np.uint8)
+    Image.fromarray(hill).convert(mode).save(tmp_path / "hill.jpg", quality=100)
+    x = read(tmp_path / "hill.jpg", 1024).astype(int)
+    assert np.abs(x - hill.reshape(1, 1024)).max() <= 4
 
 
 def test_grey_is_the_luma_of_bt_601(tmp_path: Path) -> None:
     """A colour becomes 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), rounded."""
     for colour, level in [((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29)]:
-        Image.new("RGB", (4, 4), colour).save(tmp_path / "colour.png")
-        assert set(read(tmp_path / "colour.png", 16).ravel()) == {level}
+        picture = Image.new("RGB", (4, 4))
+        picture.putpixel((2, 1), colour)
+        picture.save(tmp_path / "colour.png")
+        assert read(tmp_path / "colour.png", 16).ravel().tolist() == [0] * 6 + [level] + [0] * 9
 
 
-@pytest.mark.parametrize("invert", [False, True])
-def test_transparent_pixels_are_background(tmp_path: Path, invert: bool) -> None:  # noqa: FBT001
-    """A transparent pixel of any colour is 0 for the network, with and without `invert`."""
-    ink = 0 if invert else 255
-    picture = Image.new("LA", (4, 4), (128, 0))
-    picture.putpixel((1, 2), (ink, 255))
-    picture.save(tmp_path / "ink.png")
-    x = read(tmp_path / "ink.png", 16, invert=invert)
-    assert np.flatnonzero(x).tolist() == [2 * 4 + 1]
-    assert x.max() == 255
+@pytest.mark.parametrize("ink", [0, 255])
+@pytest.mark.parametrize("mode", ["LA", "P", "RGBA"])
+def test_transparent_pixels_are_paper(tmp_path: Path, ink: int, mode: str) -> None:
+    """Dark and light ink on transparent pixels of any colour reads as ink on paper."""
+    paper = Image.new("L", (40, 40), 255 - ink)
+    paper.paste(ink, (10, 12, 14, 30))
+    paper.save(tmp_path / "paper.png")
+    clear = Image.new("LA", (40, 40), (128, 0))
+    clear.paste((ink, 255), (10, 12, 14, 30))
+    clear = clear.convert("RGBA").quantize() if mode == "P" else clear.convert(mode)
+    clear.save(tmp_path / "clear.png")
+    assert np.array_equal(read(tmp_path / "clear.png", 784), read(tmp_path / "paper.png", 784))
 
 
-def test_invert_turns_dark_on_light_into_light_on_dark(tmp_path: Path) -> None:
-    """The negative of a picture, read with `invert`, gives the pixels of the picture."""
-    grey().save(tmp_path / "light.png")
-    Image.fromarray(255 - PIXELS).save(tmp_path / "dark.png")
-    light, dark = read(tmp_path / "light.png", 16), read(tmp_path / "dark.png", 16, invert=True)
+def test_what_is_said_of_the_ink_decides_between_white_and_black_paper(tmp_path: Path) -> None:
+    """Grey ink of 200 on nothing stands out from white with `invert`, and from black without."""
+    clear = Image.new("LA", (40, 40), (0, 0))
+    clear.paste((200, 255), (10, 12, 14, 30))
+    clear.save(tmp_path / "clear.png")
+    light, dark = (read(tmp_path / "clear.png", 784, invert=invert) for invert in (False, True))
     assert np.array_equal(light, dark)
 
 
-@pytest.mark.parametrize(("width", "height"), [(1, 1), (4, 4), (40, 40), (12, 4), (1, 50_000)])
-def test_a_picture_of_any_size_is_resized_to_the_square(
-    tmp_path: Path, width: int, height: int
-) -> None:
-    """After resizing, a uniform picture is uniform, and the left half is on the left."""
-    picture = Image.new("L", (width, height), 200)
-    picture.save(tmp_path / "uniform.png")
-    assert set(read(tmp_path / "uniform.png", 16).ravel()) == {200}
-    picture.paste(0, (width // 2, 0, width, height))
-    picture.save(tmp_path / "half.png")
-    x = read(tmp_path / "half.png", 16).reshape(4, 4)
-    if width > 1:
-        assert x[:, 0].min() > 150
-        assert x[:, 3].max() < 50
+def test_a_character_in_a_picture_is_cut_out(tmp_path: Path) -> None:
+    """What `normalise` makes of the grey values becomes rows, one for each character."""
+    grey = np.full((50, 90), 220, np.uint8)
+    grey[10:40, 20:28] = grey[15:40, 60:75] = 30
+    Image.fromarray(grey).save(tmp_path / "two.png")
+    Image.fromarray(grey[:, :50]).save(tmp_path / "one.png")
+    one, two = read(tmp_path / "one.png", 784), read(tmp_path / "two.png", 784, split=True)
+    assert np.array_equal(one, normalise(grey[:, :50]).reshape(1, 784))
+    assert np.array_equal(two, normalise(grey, split=True).reshape(2, 784))
+    with pytest.raises(
+        ValueError, match=r"two\.png cannot be read: expected one character, found 2"
+    ):
+        read(tmp_path / "two.png", 784)
 
 
 def test_a_photograph_is_rotated_as_its_exif_data_say(tmp_path: Path) -> None:
@@ -296,7 +302,7 @@ def test_a_photograph_is_rotated_as_its_exif_data_say(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
     grey().save(tmp_path / "turned.png", exif=exif)
-    assert np.array_equal(read(tmp_path / "turned.png", 16), PIXELS[::-1, ::-1].reshape(1, 16))
+    assert np.array_equal(read(tmp_path / "turned.png", 36), PIXELS[::-1, ::-1].reshape(1, 36))
 
 
 def png(width: int, height: int, rows: bytes = b"") -> bytes:
@@ -356,7 +362,7 @@ def test_warnings_about_a_readable_picture_are_hidden(
         return convert(*args)
 
     monkeypatch.setattr(Image.Image, "convert", warning)
-    assert np.array_equal(read(tmp_path / "grey.png", 16), PIXELS.reshape(1, 16))
+    assert np.array_equal(read(tmp_path / "grey.png", 36), PIXELS.reshape(1, 36))
 
 
 def test_a_picture_without_pillow_is_an_import_error(
@@ -383,3 +389,42 @@ def test_a_missing_file_raises_the_error_of_the_system(tmp_path: Path, name: str
     """A missing file raises FileNotFoundError, not a ValueError about a damaged file."""
     with pytest.raises(FileNotFoundError, match=name):
         read(tmp_path / name, 16)
+
+
+# What the network sees.
+
+
+def test_text_shows_light_pixels_as_dense_characters() -> None:
+    """Each pixel is two of ten characters, from a space to @; other numbers fill that range."""
+    levels = np.array([0, 28, 57, 85, 113, 142, 170, 198, 255], np.uint8)
+    assert as_text(levels) == "  ..::\n--==++\n**##@@"
+    assert as_text(levels / 255 * 2 - 7) == as_text(levels)
+    assert as_text(np.full(4, 3.5)) in {"\n", "@@@@\n@@@@"}
+
+
+def test_a_written_picture_is_the_example_again(tmp_path: Path) -> None:
+    """A picture of 8-bit pixels is read with the same bits; several stand side by side."""
+    write_png(tmp_path / "one.png", PIXELS.reshape(1, 36))
+    assert np.array_equal(read(tmp_path / "one.png", 36), PIXELS.reshape(1, 36))
+    write_png(tmp_path / "two.png", np.stack([PIXELS.ravel() / 255, 1 - PIXELS.ravel() / 255]))
+    two = np.asarray(Image.open(tmp_path / "two.png")).astype(int)
+    most = int(PIXELS.max())
+    expected = np.rint(PIXELS / most * 255)
+    assert np.abs(two - np.hstack([expected, 255 - expected])).max() <= 1
+
+
+@pytest.mark.parametrize("draw", [as_text, lambda x: write_png("never.png", x[None])])
+def test_only_squares_are_drawn(draw: Callable[[Any], object]) -> None:
+    """The error names the number of features."""
+    with pytest.raises(ValueError, match="a square number of inputs, the network has 15"):
+        draw(np.zeros(15))
+
+
+def test_a_picture_is_not_written_without_pillow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says what to install, and nothing is written."""
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match=r"^pictures need PIL: .*purenet\[images\]"):
+        write_png(tmp_path / "one.png", np.zeros((1, 16)))
+    assert not list(tmp_path.iterdir())
