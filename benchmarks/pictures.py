@@ -24,16 +24,17 @@ from purenet.files.ink import normalise
 Grey = NDArray[np.uint8]
 
 FONTS = {
-    "DejaVu Sans": "dejavu/DejaVuSans.ttf",
-    "DejaVu Serif": "dejavu/DejaVuSerif.ttf",
-    "Liberation Sans": "liberation/LiberationSans-Regular.ttf",
-    "Liberation Mono": "liberation/LiberationMono-Regular.ttf",
-    "Free Serif": "freefont/FreeSerif.ttf",
-    "Lato Light": "lato/Lato-Light.ttf",
-    "Comic Neue": "opentype/comic-neue/ComicNeue-Regular.otf",
-    "Humor Sans": "humor-sans/Humor-Sans.ttf",
-    "Breip": "breip/Breip.ttf",
-    "Femke Klaver": "femkeklaver/femkeklaver.ttf",
+    "DejaVu Sans": "DejaVuSans.ttf",
+    "DejaVu Serif": "DejaVuSerif.ttf",
+    "Liberation Sans": "LiberationSans-Regular.ttf",
+    "Liberation Mono": "LiberationMono-Regular.ttf",
+    "Free Serif": "FreeSerif.ttf",
+    "Lato Light": "Lato-Light.ttf",
+    "Comic Neue": "ComicNeue-Regular.otf",
+    "Humor Sans": "Humor-Sans.ttf",
+    "Breip": "Breip.ttf",
+    "DKG handwriting": "dkg.ttf",
+    "Femke Klaver, in outlines": "femkeklaver.ttf",
 }
 WIDTHS = {"thin": 0.03, "medium": 0.07, "thick": 0.14}  # of a stroke, in heights of the digit
 
@@ -82,7 +83,7 @@ def stroked(digit: int, width: float, rng: np.random.Generator, size: int = 200)
 def typeset(digit: int, font: str, size: int = 200) -> Image.Image:
     """Return a digit as a font draws it, ink 255 on 0."""
     picture = Image.new("L", (2 * size, 2 * size))
-    face = ImageFont.truetype(f"/usr/share/fonts/{font}", size)
+    face = ImageFont.truetype(font, size)  # looks in the folders of the system
     ImageDraw.Draw(picture).text((size, size), str(digit), 255, face, anchor="mm")
     return picture
 
@@ -127,7 +128,7 @@ def resized(grey: Grey, *, invert: bool) -> Grey:
 def cut_out(grey: Grey) -> Grey:
     """Return the character in a picture, or an empty picture if none is found or several are."""
     try:
-        return normalise(grey)[0]
+        return normalise(grey)[0, :, :]
     except ValueError:
         return np.zeros((28, 28), np.uint8)
 

@@ -170,7 +170,7 @@ class Bystander:  # needs MPI
     def add(self, figures: dict[str, float]) -> None:
         """Do nothing."""
 
-    def stage(self, *checkpoint: Any) -> None:
+    def stage(self, *checkpoint: Any, **about: Any) -> None:
         """Do nothing."""
 
     def save(self) -> None:

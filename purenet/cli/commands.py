@@ -171,20 +171,26 @@ def _log_to_stderr(*, quiet: bool) -> Iterator[None]:
 
 
 def _evaluate_command(args: argparse.Namespace, _: Signals) -> None:
-    params, cfg = checkpoints.load(args.model)[:2]
+    model = checkpoints.load(args.model)
+    params, cfg, classes = model.params, model.cfg, model.classes
     x, y = datasets.load(args.data)[1]
     check_data(params, (x, y))
+    found = datasets.class_names(args.data)
+    if classes and found and found != classes:
+        raise ValueError(
+            f"{args.data} has the classes {', '.join(found)}, {args.model} has {', '.join(classes)}"
+        )
     z = logits(params, x, input_scale=cfg.input_scale)
     loss, accuracy = evaluate_logits(params, z, y, l2=cfg.l2)
-    classes = sizes(params)[-1]
-    confusion = np.zeros((classes, classes), int)
+    names = classes or [str(label) for label in range(sizes(params)[-1])]
+    confusion = np.zeros((len(names), len(names)), int)
     np.add.at(confusion, (y, z.argmax(axis=1)), 1)
     print(f"{len(x):,} test examples: loss {loss:.4f}, accuracy {accuracy:.2%}")
-    width = max(len(str(confusion.max())), len(str(classes))) + 2
     print("rows: label, columns: prediction")
-    header: list[tuple[Any, Any]] = [("", range(classes))]
-    for label, counts in header + list(enumerate(confusion)):
-        print(f"{label:>4}", "".join(f"{count:>{width}}" for count in counts))
+    first = max(4, *map(len, names))
+    width = max(len(str(confusion.max())), *map(len, names)) + 2
+    for name, row in zip(["", *names], [names, *confusion], strict=True):
+        print(f"{name:>{first}}", "".join(f"{cell:>{width}}" for cell in row))
 
 
 def _option_type(parse: Callable[[str], Any], expected: str) -> Callable[[str], Any]:

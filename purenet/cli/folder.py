@@ -13,7 +13,6 @@ from purenet.config import Config
 from purenet.files import checkpoints, plots, reading, writing
 from purenet.files.checkpoints import MODEL
 from purenet.params import Params
-from purenet.training import State
 
 __all__ = ["RunFolder", "SavedRun", "read_settings"]
 
@@ -74,7 +73,7 @@ class RunFolder:
         self.settings: dict[str, Any] = {}
         self.history: list[dict[str, float]] = []
         self.without_curves = ""
-        self._staged: tuple[Params, Config, State, str] | None = None
+        self._staged: tuple[Params, Config, dict[str, Any]] | None = None
         self._is_new = self._taken_over = False
         self._made_folders = [f for f in (folder, *folder.parents) if make and not f.exists()]
         with suppress(FileExistsError):
@@ -121,22 +120,22 @@ class RunFolder:
                 raise
         self.history.append(figures)
 
-    def stage(self, params: Params, cfg: Config, state: State, fingerprint: str) -> None:
-        """Set the state of the run that the next call of `save` or `close` writes."""
-        self._staged = params, cfg, state, fingerprint
+    def stage(self, params: Params, cfg: Config, **about: Any) -> None:
+        """Set what the next call of `save` or `close` writes: arguments of `checkpoints.save`."""
+        self._staged = params, cfg, about
 
     def save(self) -> None:
         """Write a checkpoint of the staged state, if there is one."""
         if self._staged is not None:
-            params, cfg, state, fingerprint = self._staged
+            params, cfg, about = self._staged
             self._staged = None  # a save that fails is not tried again
             path = self.folder / MODEL
             if self._taken_over:
                 writing.flush(self.folder / HISTORY)
-                checkpoints.save(path, params, cfg, state=state, fingerprint=fingerprint)
+                checkpoints.save(path, params, cfg, **about)
             else:
                 with writing.replacing(path) as part:
-                    checkpoints.save(part, params, cfg, state=state, fingerprint=fingerprint)
+                    checkpoints.save(part, params, cfg, **about)
                     self._take_over()
 
     def close(self) -> list[str]:

@@ -47,6 +47,8 @@ class Job(NamedTuple):
         Parameters from which training starts.
     state : State or None
         The state that belongs to `params`, or None for a new run.
+    classes : list of str or None
+        The names of the classes, if the data have names.
     """
 
     settings: dict[str, Any]
@@ -56,6 +58,7 @@ class Job(NamedTuple):
     fingerprint: str
     params: Params
     state: State | None
+    classes: list[str] | None
 
 
 def prepare_job(
@@ -98,8 +101,14 @@ def prepare_job(
             f"{settings['data']} is not the data of {folder}: it is {found}, "
             f"the run is on {checkpoint.fingerprint}"
         )
-    classes = 1 + max(int(y.max()) for _, y in (data, test))
-    layers = settings["layers"] or [data[0].shape[1], 200, 50, classes]
+    classes = datasets.class_names(settings["data"])
+    labels = max(len(classes or ()), *(1 + int(y.max()) for _, y in (data, test)))
+    layers = settings["layers"] or [data[0].shape[1], 200, 50, labels]
+    if classes and layers[-1] != len(classes):
+        raise ValueError(
+            f"layers must end with {len(classes)}, the number of classes of {settings['data']}, "
+            f"got {layers[-1]}"
+        )
     cfg = Config(**{field.name: settings[field.name] for field in fields(Config)})
     dtype, scale, source = settings["dtype"], settings["init_scale"], settings.get("from")
     if checkpoint:
@@ -120,7 +129,7 @@ def prepare_job(
     }
     if state is not None:
         state = state._replace(velocity=backend.place(state.velocity))
-    return Job(settings, cfg, data, test, found, backend.place(params), state)
+    return Job(settings, cfg, data, test, found, backend.place(params), state, classes)
 
 
 def _merge_settings(
@@ -239,13 +248,14 @@ def _train_and_save(
             return time.monotonic()
         return state.epochs if unit == "epochs" else state.epochs * steps_per_epoch + state.steps
 
+    about = {"fingerprint": job.fingerprint, "classes": job.classes}
     start = job.state or State({}, 0)
     saved_at, nothing_saved = position(start), job.state is None
     try:
         for record, figures in _with_figures(job, records, start.steps * size):
             if figures is not None:
                 run.add(figures)
-            run.stage(record.params, job.cfg, record.state, job.fingerprint)
+            run.stage(record.params, job.cfg, state=record.state, **about)
             here = position(record.state)
             if here - saved_at >= every or (nothing_saved and figures is not None):
                 run.save()
@@ -253,7 +263,7 @@ def _train_and_save(
             yield figures
     except DivergenceError as error:
         if error.state.epochs or error.state.steps:
-            run.stage(error.params, job.cfg, error.state, job.fingerprint)
+            run.stage(error.params, job.cfg, state=error.state, **about)
         raise
 
 

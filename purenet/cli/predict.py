@@ -70,7 +70,8 @@ def predict(args: argparse.Namespace, _: Signals) -> None:
     OSError
         A file that cannot be opened.
     """
-    params, cfg = checkpoints.load(args.model)[:2]
+    model = checkpoints.load(args.model)
+    params, cfg, classes = model.params, model.cfg, model.classes
     seen = []
     for path in args.images:
         x = pictures.read(path, sizes(params)[0], invert=args.invert, split=args.split)
@@ -79,7 +80,8 @@ def predict(args: argparse.Namespace, _: Signals) -> None:
             if args.show == TERMINAL:
                 print(pictures.as_text(x[i]))
             name = path if len(p) == 1 else f"{path}[{i}]"
-            print(f"{name}: {row.argmax()} {row.max():.1%}")
+            label = int(row.argmax())
+            print(f"{name}: {classes[label] if classes else label} {row.max():.1%}")
         seen.append(x)
     if args.show not in {None, TERMINAL}:
         pictures.write_png(args.show, np.concatenate(seen))

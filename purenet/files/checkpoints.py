@@ -2,14 +2,15 @@
 
 The file holds the arrays W1, b1, ..., WL, bL and, if a state is saved, velocity.W1, velocity.b1 and
 so on. Its metadata have one key, ``purenet``. The value is a JSON object: format version,
-configuration, counts of the state, fingerprint of the data, versions of the libraries, and a
-checksum of all these and of the arrays.
+configuration, counts of the state, fingerprint of the data, names of the classes, versions of the
+libraries, and a checksum of all these and of the arrays.
 """
 
 import json
 import os
 import platform
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from purenet import __version__
 from purenet.config import Config
 from purenet.files import reading
 from purenet.files.writing import write
-from purenet.params import A, Array, Params, check_finite, check_params, names, native
+from purenet.params import A, Array, Params, check_finite, check_params, names, native, sizes
 from purenet.training import State, check_state
 
 __all__ = ["MODEL", "Checkpoint", "load", "save"]
@@ -50,6 +51,8 @@ class Checkpoint(NamedTuple):
         The fingerprint of the data, if it was saved.
     versions : dict of str
         Versions of purenet, numpy, safetensors and python that wrote the file.
+    classes : list of str or None
+        The names of the classes, if they were saved.
     """
 
     params: Params
@@ -57,6 +60,7 @@ class Checkpoint(NamedTuple):
     state: State | None
     fingerprint: str | None
     versions: dict[str, str]
+    classes: list[str] | None
 
 
 def save(
@@ -66,6 +70,7 @@ def save(
     *,
     state: State | None = None,
     fingerprint: str | None = None,
+    classes: Sequence[str] | None = None,
 ) -> None:
     """Write a network to a file. An earlier file is replaced whole or not at all.
 
@@ -85,6 +90,8 @@ def save(
         resume from it.
     fingerprint : str, optional
         The `purenet.params.fingerprint` of the data, by which a resumed run recognises them.
+    classes : sequence of str, optional
+        The names of the classes, in the order of their labels.
 
     Raises
     ------
@@ -114,6 +121,8 @@ def save(
     if not isinstance(fingerprint, str | None):
         raise ValueError(f"fingerprint must be a text, got {fingerprint!r}")
     metadata["fingerprint"] = fingerprint
+    if classes is not None:
+        metadata["classes"] = _check_classes(params, list(classes))
     metadata["versions"] = {
         "purenet": __version__,
         "numpy": np.__version__,
@@ -137,7 +146,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     Returns
     -------
     Checkpoint
-        ``params``, ``cfg``, ``state``, ``fingerprint`` and ``versions``.
+        ``params``, ``cfg``, ``state``, ``fingerprint``, ``versions`` and ``classes``.
 
     Raises
     ------
@@ -205,4 +214,18 @@ def _parse_checkpoint(metadata: Any, tensors: dict[str, NDArray[Any]]) -> Checkp
     texts = [*versions.values(), "" if saved_fingerprint is None else saved_fingerprint]
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("its fingerprint and versions must be strings")
-    return Checkpoint(params, cfg, state, saved_fingerprint, versions)
+    classes = metadata.get("classes")
+    if classes is not None:
+        _check_classes(params, classes)
+    return Checkpoint(params, cfg, state, saved_fingerprint, versions, classes)
+
+
+def _check_classes(params: dict[str, A], classes: Any) -> list[str]:
+    n = sizes(params)[-1]
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError(f"classes must be texts, got {classes!r}")
+    if len(classes) != n:
+        raise ValueError(
+            f"classes must be {n} texts, as the network has outputs, got {len(classes)}"
+        )
+    return classes

@@ -1,35 +1,31 @@
-"""Images and labels: MNIST itself, and data sets in IDX files or .npz files.
+"""Images and labels: MNIST itself, scikit-learn's digits, and data sets in files and folders.
 
 Files are not trusted. Memory grows only with bytes that are really there, and at most 4 GiB are
 unpacked from a compressed file. Nothing is unpickled. A damaged file raises ValueError with the
 name of the file and what was expected.
 """
 
-import gzip
-import math
 import os
 import re
-import struct
 import zipfile
-import zlib
+from collections.abc import Callable
 from importlib import resources
-from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from purenet.files import reading
-from purenet.params import native
+from purenet.extras import require
+from purenet.files import class_folders, idx, reading
+from purenet.files.idx import read as read_idx
 
-__all__ = ["load", "mnist", "read_idx"]
+__all__ = ["class_names", "digits", "load", "mnist", "read_idx"]
 
 LabelledImages: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
 Dataset: TypeAlias = tuple[LabelledImages, LabelledImages]  # for training and for testing
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
-_IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
 def mnist() -> Dataset:
@@ -57,22 +53,63 @@ def mnist() -> Dataset:
         return _check_dataset(_read_npz(file, "mnist.npz"))
 
 
+def digits() -> Dataset:
+    """Return the 1,797 handwritten digits of 8 × 8 pixels that come with scikit-learn.
+
+    Returns
+    -------
+    (x_train, y_train), (x_test, y_test) : tuples of numpy.ndarray
+        Pixels, divided by 16, the largest, which float32 holds exactly: shapes (1500, 64) and
+        (297, 64), in the order of scikit-learn. Their labels, from 0 to 9.
+
+    Raises
+    ------
+    ImportError
+        scikit-learn is missing.
+
+    References
+    ----------
+    E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning
+    Repository, 1998.
+
+    Examples
+    --------
+    >>> (x_train, y_train), (x_test, y_test) = digits()
+    >>> x_train.shape, x_train.dtype, float(x_train.max()), x_test.shape
+    ((1500, 64), dtype('float32'), 1.0, (297, 64))
+    """
+    require("the digits of scikit-learn", "sklearn", "sklearn")
+    from sklearn.datasets import load_digits  # noqa: PLC0415  # an optional library
+
+    x, y = load_digits(return_X_y=True)
+    x = (x / 16).astype(np.float32)
+    return (x[:1500], y[:1500]), (x[1500:], y[1500:])
+
+
 def load(source: str | os.PathLike[str]) -> Dataset:
     """Return a data set: images and labels for training, and images and labels for testing.
 
     Parameters
     ----------
     source : str or path
-        One of three: ``"mnist"`` for `mnist`; an .npz file with the arrays x_train, y_train, x_test
-        and y_test; or a folder with the four IDX files of MNIST, Fashion-MNIST, KMNIST or one split
-        of EMNIST under their original names, gzipped or not. If a file is there in both forms,
-        the uncompressed one is read.
+        One of these:
+
+        - ``"mnist"`` for `mnist`, or ``"digits"`` for `digits`;
+        - an .npz file with the arrays x_train, y_train, x_test and y_test;
+        - a folder with the four files of MNIST, Fashion-MNIST, KMNIST, Kuzushiji-49 or EMNIST under
+          their original names: IDX files, gzipped or not, or the .npz files of KMNIST. If a folder
+          holds several data sets, as that of EMNIST does, FOLDER/emnist-letters names one;
+        - a folder of folders that are named after classes and hold PNG or JPEG pictures of
+          characters, which are cut out and centred as in MNIST (`purenet.pictures.normalise`).
+          Folders train and test around them are used as such; otherwise every sixth picture of a
+          class, beginning with the first, is for testing.
 
     Returns
     -------
     (x_train, y_train), (x_test, y_test) : tuples of numpy.ndarray
         Images, flattened to shape (n, features), and their integer labels, shape (n,). Values and
-        dtypes are those of the files, in the byte order of this machine.
+        dtypes are those of the files, in the byte order of this machine. EMNIST's files hold images
+        transposed; these are turned.
 
     Raises
     ------
@@ -82,6 +119,8 @@ def load(source: str | os.PathLike[str]) -> Dataset:
         training and test images with different numbers of features.
     OSError
         A source that does not exist or cannot be read.
+    ImportError
+        Pillow or scikit-learn is missing for pictures or for ``"digits"``.
 
     Examples
     --------
@@ -89,113 +128,85 @@ def load(source: str | os.PathLike[str]) -> Dataset:
     >>> x_test.shape, y_test.shape
     ((10000, 784), (10000,))
     """
-    if source == "mnist":
-        return mnist()
+    if source in BY_NAME:
+        return BY_NAME[str(source)]()
     path = Path(source)
-    if path.is_dir():
-        return _check_dataset([(str(file), read_idx(file)) for file in _find_idx(path)])
+    if _holds_class_folders(path):
+        return _check_dataset(class_folders.load(path))
+    if files := _find_files(path):
+        return _check_dataset([(str(file), _read_array(file)) for file in files])
     with reading.open_regular(path) as file:
         return _check_dataset(_read_npz(file, str(path)))
 
 
-def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Read an array from an IDX file.
-
-    The file holds, big-endian: two zero bytes, a byte for the type, a byte for the rank, the sizes
-    of the axes in four bytes each, and the elements.
+def class_names(source: str | os.PathLike[str]) -> list[str] | None:
+    """Return the names of the classes of a data set, in the order of their labels.
 
     Parameters
     ----------
-    path : str or path
-        The file. If its first two bytes are those of gzip, it is unpacked, whatever its name.
+    source : str or path
+        As for `load`.
 
     Returns
     -------
-    numpy.ndarray
-        The array, with dtype uint8, int8, int16, int32, float32 or float64 (types 08, 09, 0B, 0C,
-        0D and 0E), in the byte order of this machine.
+    list of str or None
+        The names of the folders, or the characters in EMNIST's mapping file, with ``?`` for a label
+        that it lacks. None if there are no names, or if they are the labels themselves.
 
     Raises
     ------
     ValueError
-        A file that is not exactly one IDX array, or a damaged gzip stream. The size that the header
-        claims is not allocated before the data are there.
+        A damaged mapping file, or a folder that lacks one of the files of a data set.
     OSError
-        A file that does not exist or cannot be read.
+        A source that cannot be read.
 
     Examples
     --------
-    >>> import pathlib, tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = pathlib.Path(folder, "labels-idx1-ubyte")
-    ...     _ = path.write_bytes(bytes.fromhex("00 00 08 01  00 00 00 03  07 02 01"))
-    ...     read_idx(path)
-    array([7, 2, 1], dtype=uint8)
+    >>> class_names("mnist")
     """
-    path = Path(path)
-    with reading.open_regular(path) as file:
-        try:
-            if file.peek(2)[:2] == b"\x1f\x8b":
-                with gzip.GzipFile(fileobj=file) as unpacked:
-                    return _parse_idx(unpacked)
-            return _parse_idx(file, os.fstat(file.fileno()).st_size)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{path}: expected a whole gzip stream: {error}") from error
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+    path = Path(source)
+    if source in BY_NAME:
+        return None
+    if _holds_class_folders(path):
+        return class_folders.class_names(path)
+    for file in (_find_files(path) or [])[:1]:
+        mapping = file.with_name(re.sub("train-.*", "mapping.txt", file.name))
+        if mapping.exists():
+            names = idx.read_mapping(mapping)
+            labels = range(max(names, default=0) + 1)
+            if any(names.get(label) != str(label) for label in labels):
+                return [names.get(label, "?") for label in labels]
+    return None
 
 
-def _parse_idx(stream: BufferedIOBase, length: int | None = None) -> NDArray[Any]:
-    """Return the array in a stream. `length` is the size of the file; None means compressed."""
-    magic = stream.read(4)
-    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_DTYPES:
-        types = " ".join(f"{code:02x}" for code in _IDX_DTYPES)
-        raise ValueError(
-            f"expected an IDX file, which starts with 00 00, a type ({types}) and the rank, "
-            f"got {magic.hex(' ') or 'nothing'}"
-        )
-    dtype, rank = np.dtype(_IDX_DTYPES[magic[2]]), magic[3]
-    axes = stream.read(4 * rank)
-    if len(axes) < 4 * rank:
-        raise ValueError(f"expected the sizes of {rank} axes in {4 * rank} bytes, got {len(axes)}")
-    shape = struct.unpack(f">{rank}I", axes)
-    size = dtype.itemsize * math.prod(shape)
-    if length is None:
-        reading.check_unpacked(size)
-    found = size if length is None else length - 4 - 4 * rank
-    if found == size:
-        # One byte more is asked for: it detects excess, and makes gzip compare its checksum.
-        data = reading.read_up_to(stream, size + 1)
-        found = len(data)
-    if found != size:
-        count = "more" if found > size else f"only {found}"
-        raise ValueError(f"expected {size} bytes for {dtype.name} of shape {shape}, got {count}")
-    return native(np.frombuffer(data, dtype).reshape(shape))
+BY_NAME: dict[str | os.PathLike[str], Callable[[], Dataset]] = {"mnist": mnist, "digits": digits}
 
 
-def _find_idx(folder: Path) -> list[Path]:
-    """Return the files of the training images, training labels, test images and test labels.
+def _holds_class_folders(path: Path) -> bool:
+    return path.is_dir() and not idx.are_in(path)
 
-    EMNIST puts the name of the split in front, and writes ``test`` where the others write ``t10k``.
-    Hidden files are ignored, because an archive from macOS may hold ``._NAME`` beside NAME.
-    """
-    present = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    stems: list[str] = []
-    prefixes: set[str | None] = set()
-    for part in ("train", "t10k|test"):
-        for content in ("images-idx3-ubyte", "labels-idx1-ubyte"):
-            pattern = re.compile(rf"(([^.].*-)?({part})-{content})(\.gz)?")
-            matches = [match for name in present if (match := pattern.fullmatch(name))]
-            prefix_of_stem = {match[1]: match[2] for match in matches}
-            if len(prefix_of_stem) != 1:
-                names = " or ".join(f"[PREFIX-]{word}-{content}[.gz]" for word in part.split("|"))
-                got = ", ".join(prefix_of_stem) or "none"
-                raise ValueError(f"{folder}: expected one file named {names}, got {got}")
-            stems += prefix_of_stem.keys()
-            prefixes |= set(prefix_of_stem.values())
-    if len(prefixes) != 1:
-        raise ValueError(f"{folder}: expected files of one data set, got {', '.join(stems)}")
-    return [folder / (stem if stem in present else f"{stem}.gz") for stem in stems]
+
+def _find_files(path: Path) -> list[Path] | None:
+    """Return the four files of a folder, or of one data set in a folder. None: it is neither."""
+    if path.is_dir():
+        return idx.find(path)
+    return idx.find(path.parent, path.name) if idx.are_in(path.parent, path.name) else None
+
+
+def _read_array(path: Path) -> NDArray[Any]:
+    """Return the array of one of the four files, with the images of EMNIST turned."""
+    if path.suffix != ".npz":
+        array = read_idx(path)
+    else:
+        with reading.open_regular(path) as file:
+            try:
+                array = reading.read_single(file)
+            except Exception as error:  # zipfile and NumPy raise a dozen types for damaged files
+                why = str(error) or repr(error)
+                raise ValueError(f"{path}: expected an .npz file of one array: {why}") from error
+    if path.name.startswith("emnist-") and array.ndim == 3:
+        array = np.ascontiguousarray(array.swapaxes(1, 2))
+    return array
 
 
 def _read_npz(file: IO[bytes], name: str) -> list[tuple[str, NDArray[Any]]]:

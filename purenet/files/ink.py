@@ -173,7 +173,7 @@ def _mark(inside: Mask) -> Mark:
 
 
 def _is_part(mark: Mark, character: Mark) -> bool:
-    """Tell whether a mark is above or below the rest of a character, or a small part close to it."""
+    """Tell whether a mark is above or below the rest of a character, or a small part of it."""
     height = character.height
     overlap = min(mark.right, character.right) - max(mark.left, character.left)
     gap = max(mark.top, character.top) - min(mark.bottom, character.bottom)

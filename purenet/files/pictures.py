@@ -2,7 +2,6 @@
 
 import os
 import warnings
-import zipfile
 from io import BytesIO
 from math import isqrt
 from pathlib import Path
@@ -71,20 +70,12 @@ def read(
                 length = os.fstat(file.fileno()).st_size
                 return _as_examples(reading.read_npy(file, length), features)
             if suffix == ".npz":
-                return _as_examples(_read_npz(file), features)
+                return _as_examples(reading.read_single(file), features)
             return _read_picture(file, features, invert=invert, split=split)
         except ImportError:
             raise
         except Exception as error:  # NumPy, zipfile and Pillow raise many types for damaged files
             raise ValueError(f"{path} cannot be read: {error}") from error
-
-
-def _read_npz(file: IO[bytes]) -> NDArray[Any]:
-    with zipfile.ZipFile(file) as archive:
-        members = reading.members(archive)
-        if len(members) != 1:
-            raise ValueError(f"expected one array, got {', '.join([*members][:10]) or 'none'}")
-        return reading.read_member(archive, *members.values())
 
 
 def _as_examples(array: NDArray[Any], features: int) -> NDArray[Any]:
@@ -152,9 +143,9 @@ def as_text(x: NDArray[Any]) -> str:
 
     Examples
     --------
-    >>> print(as_text(np.array([255, 0, 64, 128], np.uint8)))
+    >>> print(as_text(np.array([255, 0, 64, 142], np.uint8)))
     @@
-    ::==
+    ::++
     """
     levels = np.rint(_as_grey(x) / 255 * (len(SHADES) - 1)).astype(int)
     return "\n".join("".join(2 * SHADES[level] for level in row).rstrip() for row in levels)

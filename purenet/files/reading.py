@@ -20,6 +20,7 @@ __all__ = [
     "open_regular",
     "read_member",
     "read_npy",
+    "read_single",
     "read_up_to",
 ]
 
@@ -210,3 +211,28 @@ def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]
             return read_npy(stream, info.file_size)
     except ValueError as error:
         raise ValueError(f"{info.filename}: {error}") from error
+
+
+def read_single(stream: IO[bytes]) -> NDArray[Any]:
+    """Read the array of an .npz archive that holds one, as `read_npy` does.
+
+    Parameters
+    ----------
+    stream : file
+        Binary stream of the archive.
+
+    Returns
+    -------
+    numpy.ndarray
+        The array, in C order and in the byte order of this machine.
+
+    Raises
+    ------
+    ValueError
+        An archive of no array or of several, or a member that is not an array of real numbers.
+    """
+    with zipfile.ZipFile(stream) as archive:
+        found = members(archive)
+        if len(found) != 1:
+            raise ValueError(f"expected one array, got {', '.join([*found][:10]) or 'none'}")
+        return read_member(archive, *found.values())

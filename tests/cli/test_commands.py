@@ -992,7 +992,7 @@ def test_a_picture_is_predicted_as_its_array(call: Cli, model: Path) -> None:
 def write_two_bars() -> list[str]:
     """Write a picture of two dark bars, and return the lines of a network that sees each alone."""
     paper = np.full((60, 100), 220, np.uint8)
-    paper[10:50, 20:30] = paper[25:33, 50:90] = 30
+    paper[10:50, 20:30] = paper[25:45, 50:90] = 30
     Image.fromarray(paper).save("two.png")
     params, cfg = checkpoints.load("model.safetensors")[:2]
     x = pictures.read("two.png", 16, split=True)
@@ -1071,6 +1071,33 @@ def test_evaluate_takes_the_folder_of_a_run(call: Cli) -> None:
     assert f"loss {last['test_loss']:.4f}, accuracy {last['test_accuracy']:.2%}" in by_folder
 
 
+def test_classes_have_the_names_of_their_folders(call: Cli) -> None:
+    """A network trained on a folder of pictures prints the names of its classes."""
+    pixels = datasets.mnist()[1][0][:40].reshape(-1, 28, 28)
+    for i, digit in enumerate(pixels):
+        folder = Path("letters", "left" if i % 2 else "right")
+        folder.mkdir(parents=True, exist_ok=True)
+        moved = digit // 2
+        moved[10:18, slice(4, 10) if i % 2 else slice(18, 24)] = 255
+        Image.fromarray(moved).save(folder / f"{i:02}.png")
+    train = ("train", "--data", "letters", "--layers", "784-2", "--epochs", 5, "--quiet")
+    assert call(*train) == (0, "", "")
+    assert checkpoints.load("purenet-run").classes == ["left", "right"]
+    _, out, _ = call("predict", "purenet-run", "letters/left/01.png", "letters/right/02.png")
+    assert [line.split()[1] for line in out.splitlines()] == ["left", "right"]
+    _, out, _ = call("evaluate", "purenet-run", "--data", "letters")
+    assert out.splitlines()[2].split() == ["left", "right"]
+    assert [line.split()[0] for line in out.splitlines()[3:]] == ["left", "right"]
+    assert {len(line) for line in out.splitlines()[2:]} == {len("right ") + 2 * len("  right")}
+    Path("letters", "left").rename("letters/top")
+    assert call("evaluate", "purenet-run", "--data", "letters")[2] == (
+        "purenet: letters has the classes right, top, purenet-run has left, right\n"
+    )
+    assert call(*train[:3], "--layers", "784-3", "--overwrite")[2] == (
+        "purenet: layers must end with 2, the number of classes of letters, got 3\n"
+    )
+
+
 def test_mnist_needs_no_options(call: Cli) -> None:
     """One epoch on the packaged MNIST gives an accuracy above 94 %, and a 7 is predicted as 7."""
     status, out, _ = call("train", "--epochs", 1, "--json")
@@ -1122,7 +1149,7 @@ def test_mnist_needs_no_options(call: Cli) -> None:
         (f"train --seed {2**128}", f"seed must be below 2**128, got {2**128}"),
         ("train --data missing", "missing: No such file or directory"),
         ("train --data empty", "empty: expected an .npz file"),
-        ("train --data .", "expected one file named"),
+        ("train --data .", "expected the four files of a data set like MNIST, or folders"),
         ("train --quiet --data nan.npz", "x must be finite"),
         ("train --data nan_test.npz", "x must be finite"),
         ("train --output empty", "empty is not a folder"),

@@ -42,7 +42,7 @@ def add(run: RunFolder, e: int, *, seed: int = 0) -> dict[str, Any]:
     """Write the figures and a checkpoint of epoch e, counted from 1; return its parameters."""
     params = init([2, 3], seed=seed + e)
     run.add(FIGURES | {"epoch": e})
-    run.stage(params, CFG, State(init_velocity(params), e), "of the data")
+    run.stage(params, CFG, state=State(init_velocity(params), e), fingerprint="of the data")
     run.save()
     return params
 
@@ -61,7 +61,7 @@ def test_after_each_epoch_the_folder_holds_the_whole_run(tmp_path: Path) -> None
     for e in (1, 2, 3):
         params = add(run, e)
         assert sorted(content(tmp_path)) == sorted([".lock", *FILES[:3]])
-        loaded, cfg, state, found, _ = checkpoints.load(tmp_path / "model.safetensors")
+        loaded, cfg, state, found, *_ = checkpoints.load(tmp_path / "model.safetensors")
         assert np.array_equal(loaded["W1"], params["W1"])
         assert state is not None
         assert (cfg, state.epochs, found) == (CFG, e, "of the data")
@@ -79,7 +79,9 @@ def test_close_saves_the_state_that_was_staged_last(tmp_path: Path) -> None:
     run = opened(tmp_path)
     for seed in (1, 2):
         params = init([2, 3], seed=seed)
-        run.stage(params, CFG, State(init_velocity(params), 0, seed), "of the data")
+        run.stage(
+            params, CFG, state=State(init_velocity(params), 0, seed), fingerprint="of the data"
+        )
     assert sorted(content(tmp_path)) == [".lock"]
     assert run.close() == ["model.safetensors", "config.json", "history.jsonl"]
     saved = checkpoints.load(tmp_path / "model.safetensors")

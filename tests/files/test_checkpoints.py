@@ -36,13 +36,35 @@ def test_load_returns_every_bit_that_was_saved(path: Path, dtype: type) -> None:
     """Parameters and configuration are those that were saved, and the arrays are writable."""
     params = problem(4, 5, 3, dtype=dtype).params
     save(path, params, CFG)
-    loaded, cfg, state, found, _ = load(path)
-    assert (cfg, state, found) == (CFG, None, None)
+    loaded, cfg, state, found, _, classes = load(path)
+    assert (cfg, state, found, classes) == (CFG, None, None, None)
     assert list(loaded) == list(params)
     for name, p in params.items():
         assert loaded[name].dtype == dtype
         assert loaded[name].tobytes() == p.tobytes()
         assert loaded[name].flags.writeable
+
+
+def test_the_names_of_classes_are_kept(path: Path) -> None:
+    """Names in any script come back in their order."""
+    save(path, init([2, 3]), CFG, classes=("cat", "犬", ""))
+    assert load(path).classes == ["cat", "犬", ""]
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (["a", "b"], "classes must be 3 texts, as the network has outputs, got 2"),
+        (["a", "b", 3], r"classes must be texts, got \['a', 'b', 3\]"),
+    ],
+)
+def test_names_that_do_not_fit_the_network_are_refused(
+    path: Path, classes: list[str], message: str
+) -> None:
+    """The error says how many names there must be, and of what type; nothing is written."""
+    with pytest.raises(ValueError, match=message):
+        save(path, init([2, 3]), CFG, classes=classes)
+    assert not path.exists()
 
 
 def test_layers_are_in_the_order_of_their_numbers(path: Path) -> None:

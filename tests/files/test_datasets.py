@@ -7,6 +7,7 @@ import math
 import os
 import re
 import struct
+import sys
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -19,9 +20,10 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
+from sklearn.datasets import load_digits
 
 from purenet.files import reading
-from purenet.files.datasets import Dataset, load, mnist, read_idx
+from purenet.files.datasets import Dataset, class_names, load, mnist, read_idx
 from tests.support.systems import POSIX
 
 DATA = resources.files("purenet") / "data"
@@ -381,10 +383,12 @@ EMNIST_NAMES = [
 def test_load_reads_folders_with_the_names_of_mnist_and_emnist(
     tmp_path: Path, names: list[str], suffix: str
 ) -> None:
-    """The four files are found among others, with either naming, with and without .gz."""
-    for bystander in ("README", "emnist-letters-mapping.txt", f"{names[0]}.part", f"._{names[0]}"):
+    """The four files are found among others, with and without .gz; EMNIST's images are turned."""
+    for bystander in ("README", "emnist-letters.txt", f"{names[0]}.part", f"._{names[0]}"):
         (tmp_path / bystander).touch()
-    write_folder(tmp_path, [name + suffix for name in names])
+    turn = names == EMNIST_NAMES
+    images = {k: SMALL[k].swapaxes(1, 2) if turn else SMALL[k] for k in ("x_train", "x_test")}
+    write_folder(tmp_path, [name + suffix for name in names], **images)
     assert_small(load(tmp_path))
     assert_small(load(str(tmp_path)))
 
@@ -423,8 +427,97 @@ def test_load_names_the_candidates_it_cannot_choose_between(tmp_path: Path) -> N
     """If a folder holds two data sets, the error has the names of both."""
     write_folder(tmp_path, MNIST_NAMES)
     write_folder(tmp_path, EMNIST_NAMES)
-    with pytest.raises(ValueError, match=rf"got {EMNIST_NAMES[0]}, {MNIST_NAMES[0]}$"):
+    with pytest.raises(ValueError, match=rf"got {EMNIST_NAMES[0]}, {MNIST_NAMES[0]}; "):
         load(tmp_path)
+
+
+def test_a_data_set_in_a_folder_of_several_is_named_by_its_prefix(tmp_path: Path) -> None:
+    """The error about several data sets names one, and that name loads it alone."""
+    write_folder(tmp_path, EMNIST_NAMES)
+    write_folder(tmp_path, [name.replace("letters", "digits") for name in EMNIST_NAMES])
+    with pytest.raises(ValueError, match=f"; {tmp_path}/emnist-digits names one data set$"):
+        load(tmp_path)
+    assert load(f"{tmp_path}/emnist-digits")[0][0].shape == (3, 6)
+    (tmp_path / EMNIST_NAMES[1]).unlink()
+    with pytest.raises(ValueError, match=r"train-labels-idx1-ubyte\[\.gz\], got none$"):
+        load(tmp_path / "emnist-letters")
+    with pytest.raises(FileNotFoundError, match="emnist-let"):
+        load(tmp_path / "emnist-let")
+
+
+@pytest.mark.parametrize("prefix", ["kmnist", "k49"])
+def test_the_npz_files_of_kmnist_are_read(tmp_path: Path, prefix: str) -> None:
+    """Each of the four files has one array. A damaged one is named."""
+    for name, array in zip(
+        ("train-imgs", "train-labels", "test-imgs", "test-labels"), SMALL.values(), strict=True
+    ):
+        np.savez_compressed(tmp_path / f"{prefix}-{name}.npz", array)
+    assert_small(load(tmp_path))
+    (tmp_path / f"{prefix}-test-imgs.npz").write_bytes(b"")
+    with pytest.raises(
+        ValueError, match=rf"{prefix}-test-imgs\.npz: expected an \.npz file of one"
+    ):
+        load(tmp_path)
+
+
+# Names of classes.
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (b"0 65\n1 66 98\n2 99", ["A", "B", "c"]),
+        (b"1 65 97\r\n2 66 98\r\n", ["?", "A", "B"]),
+        (b"0 48\n1 49\n2 50\n", None),
+        (b"", ["?"]),
+    ],
+)
+def test_the_mapping_of_emnist_names_the_classes(
+    tmp_path: Path, lines: bytes, expected: list[str] | None
+) -> None:
+    """The first character of a label is its name, unless all are the labels themselves."""
+    write_folder(tmp_path, EMNIST_NAMES)
+    assert class_names(tmp_path) is None
+    (tmp_path / "emnist-letters-mapping.txt").write_bytes(lines)
+    assert class_names(tmp_path) == expected
+    assert class_names(tmp_path / "emnist-letters") == expected
+
+
+@pytest.mark.parametrize("line", [b"1", b"1 a", b"-1 65", b"\xff 65", b"1 6555"])
+def test_a_damaged_mapping_is_refused(tmp_path: Path, line: bytes) -> None:
+    """The error names the file and the line."""
+    write_folder(tmp_path, EMNIST_NAMES)
+    (tmp_path / "emnist-letters-mapping.txt").write_bytes(b"0 65\n" + line)
+    with pytest.raises(ValueError, match=r"mapping\.txt: expected a label and .* in line 2, got "):
+        class_names(tmp_path)
+
+
+def test_other_data_sets_have_no_names(tmp_path: Path) -> None:
+    """MNIST, the digits of scikit-learn and .npz files have labels alone."""
+    names = [class_names(source) for source in ("mnist", "digits", write_npz(tmp_path / "a.npz"))]
+    assert names == [None, None, None]
+
+
+# The digits of scikit-learn.
+
+
+def test_the_digits_of_scikit_learn_are_scaled_to_1() -> None:
+    """All 1,797 examples come in their order, divided by 16 without rounding."""
+    (x, y), (x_test, y_test) = load("digits")
+    expected = load_digits()
+    assert np.array_equal(np.concatenate([x, x_test]) * 16, expected.data)
+    assert np.array_equal(np.concatenate([y, y_test]), expected.target)
+    assert x.dtype == np.float32
+    assert len(x) == 1500
+
+
+def test_without_scikit_learn_its_digits_are_an_import_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The error says what to install."""
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ImportError, match=r"^the digits of .* need sklearn: .*purenet\[sklearn\]"):
+        load("digits")
 
 
 def test_load_refuses_files_of_different_data_sets(tmp_path: Path) -> None:

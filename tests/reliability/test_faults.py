@@ -207,7 +207,9 @@ def replace_run(folder: Path, seed: int, epochs: int, cut_at: int = sys.maxsize)
         params, cfg = init([30, 40, 3], seed=seed), Config(seed=seed)
         for epoch in range(1, epochs + 1):
             run.add({"epoch": epoch, "loss": 1.0, "test_loss": seed / 10, "test_accuracy": 0.5})
-            run.stage(params, cfg, State(init_velocity(params), epoch), "of the data")
+            run.stage(
+                params, cfg, state=State(init_velocity(params), epoch), fingerprint="of the data"
+            )
             run.save()
     run.close()  # frees the lock, as the end of a process does
     return len(calls)

@@ -1,0 +1,113 @@
+"""Pictures in folders that are named after their classes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from purenet.files import pictures
+
+__all__ = ["class_names", "load"]
+
+FEATURES = 784
+ENDINGS = {".png", ".jpg", ".jpeg"}
+PARTS = [("train", "test"), ("training", "testing")]
+TEST = 6  # of so many pictures of a class, one is for testing
+
+
+def class_names(folder: Path) -> list[str] | None:
+    """Return the names of the classes, in the order of their labels.
+
+    Parameters
+    ----------
+    folder : Path
+        As for `load`.
+
+    Returns
+    -------
+    list of str or None
+        The names, or None if they are the labels themselves, 0, 1, and so on.
+    """
+    names = [*_classes(folder)[0]]
+    return None if names == [str(label) for label in range(len(names))] else names
+
+
+def load(folder: Path) -> list[tuple[str, NDArray[Any]]]:
+    """Read pictures from folders, each character cut out and centred as in MNIST.
+
+    Each class has a folder of PNG or JPEG pictures with its name. Labels count the classes from 0
+    in the order of their names, or of their values if all names are numbers. If there are folders
+    train and test (or training and testing), these hold the folders of the classes. Otherwise every
+    sixth picture of a class, beginning with the first, is for testing.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+
+    Returns
+    -------
+    list of (str, array)
+        Training images, training labels, test images and test labels, each with a name for
+        messages. Images have shape (n, 784) and 8-bit pixels.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two classes, a class with too few pictures, classes that differ between training
+        and testing, or a picture that cannot be read.
+    ImportError
+        Pillow is missing.
+    """
+    train, test = _classes(folder)
+    if len(train) < 2:
+        raise ValueError(
+            f"{folder}: expected the four files of a data set like MNIST, or folders of pictures, "
+            f"named after at least two classes, got {', '.join(train) or 'no folder'}"
+        )
+    if train.keys() != test.keys():
+        raise ValueError(
+            f"{folder}: expected the same classes for training and testing, "
+            f"got only once: {', '.join(sorted(train.keys() ^ test.keys())[:10])}"
+        )
+    arrays = []
+    for part, classes in (("training", train), ("testing", test)):
+        for name, paths in classes.items():
+            if not paths:
+                raise ValueError(f"{folder}: expected PNG or JPEG pictures of {name} for {part}")
+        x = [pictures.read(path, FEATURES) for paths in classes.values() for path in paths]
+        y = np.repeat(range(len(classes)), [len(paths) for paths in classes.values()])
+        arrays += [(f"{folder}: {part}", np.concatenate(x)), (f"{folder}: {part}", y)]
+    return arrays
+
+
+def _classes(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+    """Return the pictures of each class for training, and those for testing."""
+    parts = {each.name: each for each in _folders(folder)}
+    for train, test in PARTS:
+        if parts.keys() == {train, test}:
+            return _pictures(parts[train]), _pictures(parts[test])
+    found = _pictures(folder)
+    return (
+        {name: [p for i, p in enumerate(paths) if i % TEST] for name, paths in found.items()},
+        {name: paths[::TEST] for name, paths in found.items()},
+    )
+
+
+def _pictures(folder: Path) -> dict[str, list[Path]]:
+    """Return the sorted pictures in each folder of a folder. Hidden files are ignored."""
+    folders = {each.name: each for each in _folders(folder)}
+    numbers = all(name.isdecimal() for name in folders)
+    return {
+        name: sorted(
+            path
+            for path in folders[name].iterdir()
+            if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+        )
+        for name in sorted(folders, key=lambda name: (int(name) if numbers else 0, name))
+    }
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [each for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")]
