@@ -60,6 +60,7 @@ __all__ = [
     "Array",
     "Data",
     "Params",
+    "as_numpy",
     "can_be_sent",
     "check_data",
     "check_example_shape",
@@ -282,6 +283,14 @@ def check_example_shape(params: dict[str, A], x: Array, *, sent: bool = False) -
 def native(array: NDArray[Any]) -> NDArray[Any]:
     """Return an array in C order and in the byte order of this machine: if it is, the same one."""
     return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
+
+
+def as_numpy(name: str, array: Array) -> NDArray[Any]:
+    """Return an array of any library as one of NumPy, or refuse types that files do not hold."""
+    found = native(np.asarray(array))
+    if found.dtype not in (np.float16, np.float32, np.float64):
+        raise ValueError(f"{name} must be of float16, float32 or float64, got {found.dtype}")
+    return found
 
 
 def can_be_sent(like: Array, array: Array) -> bool:

@@ -1,5 +1,6 @@
 """The public names, which the package `purenet` gives as its own."""
 
+from purenet import export
 from purenet.config import REPORT, Config
 from purenet.evaluation import Evaluation, accuracy, evaluate, predict, predict_proba
 from purenet.files import datasets, pictures
@@ -29,6 +30,7 @@ __all__ = [
     "datasets",
     "epochs",
     "evaluate",
+    "export",
     "forward",
     "init",
     "init_velocity",

@@ -7,6 +7,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # scikit-learn's checks of estimators ask for it
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # there is a process for each core
 

@@ -27,6 +27,7 @@ def test_public_names_are_these() -> None:
         "datasets",
         "epochs",
         "evaluate",
+        "export",
         "forward",
         "init",
         "init_velocity",

@@ -173,33 +173,10 @@ def micrograd() -> Implementation:
 
 def onnx_runtime() -> Implementation:
     import onnx
-    import torch
 
-    module = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
     path = os.path.join(tempfile.mkdtemp(), "model.onnx")
-    write_onnx(onnx, module, path)
+    onnx.save(purenet.export.to_onnx(purenet.init(SIZES)), path)
     return adapters.from_onnx(path)
-
-
-def write_onnx(onnx: Any, module: Any, path: str) -> None:
-    """Write a model of Gemm and Relu nodes, as exporters do."""
-    helper = onnx.helper
-    arrays = [p.detach().numpy() for p in module.parameters()]
-    names = ["W1", "b1", "W2", "b2"]
-    nodes = [
-        helper.make_node("Gemm", ["x", "W1", "b1"], ["z"], transB=1),
-        helper.make_node("Relu", ["z"], ["a"]),
-        helper.make_node("Gemm", ["a", "W2", "b2"], ["logits"], transB=1),
-    ]
-    ends = [
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", units])
-        for name, units in (("x", SIZES[0]), ("logits", SIZES[-1]))
-    ]
-    weights = [onnx.numpy_helper.from_array(a, n) for n, a in zip(names, arrays, strict=True)]
-    graph = helper.make_graph(nodes, "network", ends[:1], ends[1:], weights)
-    onnx.save(
-        helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)]), path
-    )
 
 
 # The name in the table, the distribution, and the function above.

@@ -1,4 +1,4 @@
-"""The command line: ``purenet train``, ``predict``, ``evaluate``, ``reproduce`` and ``check``."""
+"""The command line: ``purenet train``, ``predict``, ``evaluate``, ``export`` and others."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 import purenet
 from purenet import Config
-from purenet.cli import check, predict, reproduce
+from purenet.cli import check, export, predict, reproduce
 from purenet.cli.backends import BACKENDS, Backend, ReportedError
 from purenet.cli.folder import RunFolder, SavedRun
 from purenet.cli.job import DTYPES, PRESETS, prepare_job, run_job
@@ -243,7 +243,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="purenet", description="Train and use a multilayer perceptron.")
     parser.add_argument("--version", action="version", version=f"purenet {purenet.__version__}")
     commands = parser.add_subparsers(
-        required=True, metavar="train | predict | evaluate | reproduce | check"
+        required=True, metavar="train | predict | evaluate | export | reproduce | check"
     )
 
     train = _add_command(
@@ -345,6 +345,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_model(evaluate)
     _add_data(evaluate, default="mnist")
+
+    exporting = _add_command(
+        commands,
+        "export",
+        export.export,
+        "write a network in the formats of other tools",
+    )
+    _add_model(exporting)
+    export.add_options(exporting)
 
     report = _add_command(
         commands,

@@ -24,7 +24,15 @@ from purenet import __version__
 from purenet.config import Config
 from purenet.files import reading
 from purenet.files.writing import write
-from purenet.params import A, Array, Params, check_finite, check_params, names, native, sizes
+from purenet.params import (
+    A,
+    Params,
+    as_numpy,
+    check_finite,
+    check_params,
+    names,
+    sizes,
+)
 from purenet.training import State, check_state
 
 __all__ = ["MODEL", "Checkpoint", "load", "save"]
@@ -32,7 +40,7 @@ __all__ = ["MODEL", "Checkpoint", "load", "save"]
 FORMAT = 1
 MODEL = "model.safetensors"
 """Name of the file in the folder of a run."""
-DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
+DTYPES = ("F16", "F32", "F64")
 VELOCITY = "velocity."
 
 
@@ -112,11 +120,11 @@ def save(
     """
     check_params(params)
     check_finite("params", params)
-    tensors = {name: _as_tensor(name, p) for name, p in params.items()}
+    tensors = {name: as_numpy(name, p) for name, p in params.items()}
     metadata: dict[str, Any] = {"format": FORMAT, "config": asdict(cfg)}
     if state is not None:
         state = check_state(params, state)
-        tensors |= {VELOCITY + k: _as_tensor(VELOCITY + k, v) for k, v in state.velocity.items()}
+        tensors |= {VELOCITY + k: as_numpy(VELOCITY + k, v) for k, v in state.velocity.items()}
         metadata["state"] = {key: getattr(state, key) for key in ("epochs", "steps", "loss_sum")}
     if not isinstance(fingerprint, str | None):
         raise ValueError(f"fingerprint must be a text, got {fingerprint!r}")
@@ -174,14 +182,6 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             return _parse_checkpoint(json.loads(metadata["purenet"]), tensors)
         except Exception as error:  # safetensors and json raise many types for other files
             raise ValueError(f"{os.fspath(path)} is not a purenet model: {error}") from error
-
-
-def _as_tensor(name: str, array: Array) -> NDArray[Any]:
-    """Return an array in C order, as safetensors assumes it."""
-    tensor = native(np.asarray(array))
-    if tensor.dtype not in DTYPES.values():
-        raise ValueError(f"{name} must be of float16, float32 or float64, got {tensor.dtype}")
-    return tensor
 
 
 def _checksum(metadata: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> str:

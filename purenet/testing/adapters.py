@@ -418,7 +418,7 @@ def from_sklearn(model: Any) -> Implementation:
     return Implementation(loss=loss, sizes=units)
 
 
-def from_onnx(path: Any) -> Implementation:  # needs ONNX
+def from_onnx(path: Any) -> Implementation:
     """Adapt an ONNX model of fixed weights, run by ONNX Runtime.
 
     Parameters

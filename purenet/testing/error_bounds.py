@@ -51,7 +51,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from purenet.params import Params, layers
 
-__all__ = ["backward_bound", "forward_bound", "step_bound"]
+__all__ = ["backward_bound", "forward_bound", "probability_bound", "step_bound"]
 
 
 class Within(NamedTuple):
@@ -188,6 +188,31 @@ def forward_bound(params: Params, x: NDArray[Any]) -> NDArray[Any]:
     True
     """
     return propagate(Arithmetic(params["W1"].dtype), params, x)[1][-1].error
+
+
+def probability_bound(params: Params, x: NDArray[Any]) -> NDArray[Any]:
+    """Bound the absolute error of each probability, the softmax of the logits.
+
+    Parameters
+    ----------
+    params : dict of numpy.ndarray
+        W1, b1, ..., WL, bL; their dtype is the working precision.
+    x : numpy.ndarray, shape (batch, features)
+        Examples.
+
+    Returns
+    -------
+    numpy.ndarray, shape (batch, classes)
+        Bounds, in float64.
+
+    Examples
+    --------
+    >>> params = {"W1": np.array([[0.1, 0.2]]), "b1": np.array([0.2, 0.1])}
+    >>> bool(0 < probability_bound(params, np.array([[0.3]])).max() < 1e-14)
+    True
+    """
+    working = Arithmetic(params["W1"].dtype)
+    return working.exp(working.log_softmax(propagate(working, params, x)[1][-1])).error
 
 
 def backward_bound(
