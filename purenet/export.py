@@ -17,6 +17,7 @@ from purenet.params import (
     A,
     Params,
     as_numpy,
+    check_classes,
     check_finite,
     check_number,
     check_params,
@@ -118,10 +119,9 @@ def to_onnx(
     if classes is None:
         compute("ArgMax", [a], label, axis=1, keepdims=0)
     else:
-        if len(classes) != n:
-            raise ValueError(f"classes must be {n} names, as the network has, got {len(classes)}")
+        names = np.array(check_classes(arrays, list(classes)), object)
         index = compute("ArgMax", [a], "index", axis=1, keepdims=0)
-        compute("Gather", [constant("classes", np.array(classes, object)), index], label)
+        compute("Gather", [constant("classes", names), index], label)
         label_kind = TensorProto.STRING
     describe = helper.make_tensor_value_info
     graph = helper.make_graph(

@@ -62,6 +62,7 @@ __all__ = [
     "Params",
     "as_numpy",
     "can_be_sent",
+    "check_classes",
     "check_data",
     "check_example_shape",
     "check_examples",
@@ -328,6 +329,18 @@ def check_data(params: dict[str, A], data: Data) -> Data:
     check_example_shape(params, x, sent=True)
     check_labels(params, y, x.shape[0], sent=True)
     return x, y
+
+
+def check_classes(params: dict[str, A], classes: Any) -> list[str]:
+    """Refuse names of classes that are not one text for each output of the network."""
+    n = sizes(params)[-1]
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError(f"classes must be texts, got {classes!r}")
+    if len(classes) != n:
+        raise ValueError(
+            f"classes must be {n} texts, as the network has outputs, got {len(classes)}"
+        )
+    return classes
 
 
 def check_matching(params: dict[str, A], **others: dict[str, A]) -> None:

@@ -28,10 +28,10 @@ from purenet.params import (
     A,
     Params,
     as_numpy,
+    check_classes,
     check_finite,
     check_params,
     names,
-    sizes,
 )
 from purenet.training import State, check_state
 
@@ -130,7 +130,7 @@ def save(
         raise ValueError(f"fingerprint must be a text, got {fingerprint!r}")
     metadata["fingerprint"] = fingerprint
     if classes is not None:
-        metadata["classes"] = _check_classes(params, list(classes))
+        metadata["classes"] = check_classes(params, list(classes))
     metadata["versions"] = {
         "purenet": __version__,
         "numpy": np.__version__,
@@ -216,16 +216,5 @@ def _parse_checkpoint(metadata: Any, tensors: dict[str, NDArray[Any]]) -> Checkp
         raise ValueError("its fingerprint and versions must be strings")
     classes = metadata.get("classes")
     if classes is not None:
-        _check_classes(params, classes)
+        check_classes(params, classes)
     return Checkpoint(params, cfg, state, saved_fingerprint, versions, classes)
-
-
-def _check_classes(params: dict[str, A], classes: Any) -> list[str]:
-    n = sizes(params)[-1]
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise ValueError(f"classes must be texts, got {classes!r}")
-    if len(classes) != n:
-        raise ValueError(
-            f"classes must be {n} texts, as the network has outputs, got {len(classes)}"
-        )
-    return classes

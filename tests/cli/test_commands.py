@@ -19,9 +19,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import purenet
 from purenet import Config, State, extras
@@ -1041,6 +1042,35 @@ def test_ink_and_paper_are_told_apart_unless_it_is_said(call: Cli, model: Path) 
     said = call("predict", model, "dark.png", "--invert")[1]
     assert run[0].split()[1:] == run[1].split()[1:] == said.split()[1:]
     assert "no ink found" in call("predict", model, "dark.png", "--no-invert")[2]
+
+
+def test_export_writes_the_network_for_other_tools(call: Cli, model: Path) -> None:
+    """The ONNX model scales pixels, the state dictionary has the weights, and files repeat."""
+    saved = checkpoints.load(model)
+    export = ("export", model, "--onnx", "model.onnx", "--torch", "state.safetensors")
+    status, out, err = call(*export)
+    files = {name: Path(name).read_bytes() for name in ("model.onnx", "state.safetensors")}
+    assert (status, err) == (0, "")
+    assert out == "".join(f"{name}: {len(file):,} bytes\n" for name, file in files.items())
+    assert call(*export)[0] == 0
+    assert files == {name: Path(name).read_bytes() for name in files}
+    session = onnxruntime.InferenceSession("model.onnx")
+    _, p, label = session.run(None, {"pixels": X})
+    expected = purenet.predict_proba(saved.params, X, input_scale=saved.cfg.input_scale)
+    np.testing.assert_allclose(p, expected, atol=1e-6)
+    assert np.array_equal(label, expected.argmax(axis=1))
+    again = purenet.export.from_state_dict(load_file("state.safetensors"))
+    assert all(again[name].tobytes() == p.tobytes() for name, p in saved.params.items())
+
+
+def test_an_exported_model_has_the_names_of_classes(call: Cli, folder: Path) -> None:
+    """Its labels are the names; with --floats its input is floating-point numbers."""
+    params = purenet.init(SIZES)
+    checkpoints.save(folder / "named.safetensors", params, Config(), classes=["a", "b", "c"])
+    assert call("export", "named.safetensors", "--onnx", "m.onnx", "--floats")[0] == 0
+    x = (X / 255).astype(np.float32)
+    label = onnxruntime.InferenceSession("m.onnx").run(["label"], {"x": x})[0]
+    assert label.tolist() == ["abc"[i] for i in purenet.predict(params, x)]
 
 
 def test_evaluate_counts_each_test_example_once(call: Cli, model: Path) -> None:
