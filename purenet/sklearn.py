@@ -40,8 +40,12 @@ class PurenetClassifier(ClassifierMixin, BaseEstimator):
     ----------
     hidden_layer_sizes : sequence of int
         Units of each hidden layer.
-    learning_rate, momentum, l2, batch_size, epochs
-        As in `purenet.Config`. Training takes all these epochs unless `early_stopping` ends it.
+    learning_rate, momentum, l2 : float
+        As in `purenet.Config`.
+    batch_size : int or None
+        As in `purenet.Config`.
+    epochs : int
+        Passes over the data. Training takes them all unless `early_stopping` ends it.
     early_stopping : bool
         Hold back a part of the data, stop when the accuracy on it no longer improves, and keep the
         parameters that were best on it.
