@@ -198,8 +198,7 @@ def _spread(labels: NDArray[np.intp]) -> NDArray[np.intp]:
     """Give all pixels of each run in a row the highest number in it."""
     flat = np.pad(labels, ((0, 0), (0, 1))).ravel()
     ends = np.flatnonzero(np.diff(flat > 0, prepend=False))  # a first pixel, one past the last, ...
-    if len(ends):
-        flat[flat > 0] = np.repeat(np.maximum.reduceat(flat, ends)[::2], np.diff(ends)[::2])
+    flat[flat > 0] = np.repeat(np.maximum.reduceat(flat, ends)[::2], np.diff(ends)[::2])
     return flat.reshape(len(labels), -1)[:, :-1]
 
 
