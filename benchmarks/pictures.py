@@ -150,7 +150,8 @@ def main() -> None:
 
     def read(pictures: list[Grey]) -> NDArray[np.int64]:
         x = np.stack(pictures).reshape(-1, 784)
-        return purenet.predict(params, x, input_scale=cfg.input_scale)
+        labels = purenet.predict(params, x, input_scale=cfg.input_scale)
+        return np.where(x.any(axis=1), labels, -1)  # what is refused is wrong
 
     names, labels, files = zip(
         *(d for seed in range(args.seeds) for d in drawings(seed)), strict=True

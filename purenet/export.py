@@ -23,7 +23,6 @@ from purenet.params import (
     check_params,
     from_layers,
     layers,
-    native,
     sizes,
 )
 
@@ -49,7 +48,7 @@ def to_onnx(
     ``probabilities`` (n, classes), their softmax, and ``label`` (n,), the most probable class. With
     `input_scale` the input is ``pixels`` (n, features), 8-bit integers that the model multiplies by
     the scale. Without it the input is ``x``, floating-point numbers. It computes in the type of the
-    parameters, or in float32 for float16, for which ONNX Runtime has no products on CPUs.
+    parameters, and in float32 for float16.
 
     Parameters
     ----------
@@ -90,6 +89,7 @@ def to_onnx(
     from onnx import TensorProto, checker, helper, numpy_helper  # noqa: PLC0415
 
     arrays = _as_numpy(params)
+    names = None if classes is None else check_classes(arrays, classes)
     dtype = np.promote_types(arrays["W1"].dtype, np.float32)
     kind = helper.np_dtype_to_tensor_dtype(dtype)
     features, *_, n = sizes(arrays)
@@ -102,26 +102,25 @@ def to_onnx(
     def constant(name: str, value: NDArray[Any]) -> str:
         return compute("Constant", [], name, value=numpy_helper.from_array(value, name))
 
+    if sum(p.size for p in arrays.values()) * dtype.itemsize >= _LIMIT:
+        raise ValueError("params must be smaller than 2 GiB in ONNX, which is protobuf's limit")
     source, source_kind = ("x", kind) if input_scale is None else ("pixels", TensorProto.UINT8)
     a = source
     if input_scale is not None:
-        scale = np.asarray(check_number("input_scale", input_scale), dtype)
-        constant("input_scale", scale)
+        scale = check_number("input_scale", input_scale, below=float(np.finfo(dtype).max))
+        constant("input_scale", np.asarray(scale, dtype))
         a = compute("Mul", [compute("Cast", [a], "cast", to=kind), "input_scale"], "a0")
-    if sum(p.size for p in arrays.values()) * dtype.itemsize >= _LIMIT:
-        raise ValueError("params must be smaller than 2 GiB in ONNX, which is protobuf's limit")
     depth = len(layers(arrays))
     for k in range(1, depth + 1):
         z = compute("Gemm", [a, f"W{k}", f"b{k}"], f"z{k}" if k < depth else "logits")
         a = compute("Relu", [z], f"a{k}") if k < depth else z
     compute("Softmax", [a], "probabilities", axis=1)
     label, label_kind = "label", TensorProto.INT64
-    if classes is None:
+    if names is None:
         compute("ArgMax", [a], label, axis=1, keepdims=0)
     else:
-        names = np.array(check_classes(arrays, list(classes)), object)
         index = compute("ArgMax", [a], "index", axis=1, keepdims=0)
-        compute("Gather", [constant("classes", names), index], label)
+        compute("Gather", [constant("classes", np.array(names, object)), index], label)
         label_kind = TensorProto.STRING
     describe = helper.make_tensor_value_info
     graph = helper.make_graph(
@@ -143,7 +142,7 @@ def to_onnx(
         producer_version=__version__,
         doc_string=f"Multilayer perceptron of {'-'.join(map(str, sizes(arrays)))} units",
     )
-    about = {"config": asdict(cfg) if cfg else None, "classes": classes and list(classes)}
+    about = {"config": None if cfg is None else asdict(cfg), "classes": names}
     helper.set_model_props(model, {"purenet": json.dumps(about)})
     checker.check_model(model, full_check=True)
     return model
@@ -183,7 +182,9 @@ def to_state_dict(params: dict[str, A]) -> Params:
 
 
 def from_state_dict(state: Mapping[str, Any]) -> Params:
-    """Return the parameters in a state dictionary of linear layers.
+    """Return the parameters in a state dictionary of linear layers with ReLU between them.
+
+    The dictionary does not tell which functions are between the layers.
 
     Parameters
     ----------
@@ -211,15 +212,20 @@ def from_state_dict(state: Mapping[str, Any]) -> Params:
     True
     """
     found: dict[tuple[int, ...], dict[str, NDArray[Any]]] = {}
+    if not isinstance(state, Mapping):
+        raise ValueError(f"state must be a mapping, as of state_dict(), got {type(state).__name__}")
     for name, array in state.items():
-        match = re.fullmatch(r"(.*[0-9].*)\.(weight|bias)", name)
+        match = re.fullmatch(r"(.*[0-9].*)\.(weight|bias)", str(name))
         if not match:
             raise ValueError(f"names must be like 0.weight or layers.2.bias, got {name!r}")
         number = tuple(map(int, re.findall("[0-9]+", match[1])))
         layer = found.setdefault(number, {})
         if match[2] in layer:
             raise ValueError(f"names must differ in their numbers, got a second one like {name!r}")
-        layer[match[2]] = native(np.asarray(array))
+        try:
+            layer[match[2]] = as_numpy(name, array)
+        except (TypeError, RuntimeError) as error:  # of tensors that NumPy cannot hold
+            raise ValueError(f"{name} cannot become an array of NumPy: {error}") from error
     pairs = []
     for number in sorted(found):
         if len(found[number]) < 2:
@@ -228,6 +234,7 @@ def from_state_dict(state: Mapping[str, Any]) -> Params:
         pairs.append((found[number]["weight"].T.copy(), found[number]["bias"].copy()))
     params = from_layers(pairs)
     check_params(params)
+    check_finite("state", params)
     return params
 
 

@@ -334,13 +334,13 @@ def check_data(params: dict[str, A], data: Data) -> Data:
 def check_classes(params: dict[str, A], classes: Any) -> list[str]:
     """Refuse names of classes that are not one text for each output of the network."""
     n = sizes(params)[-1]
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise ValueError(f"classes must be texts, got {classes!r}")
-    if len(classes) != n:
-        raise ValueError(
-            f"classes must be {n} texts, as the network has outputs, got {len(classes)}"
-        )
-    return classes
+    names = [classes] if isinstance(classes, str) or not hasattr(classes, "__iter__") else classes
+    found = [name for name in names if isinstance(name, str) and name.isprintable()]
+    if len(found) != len(names) or found == [classes]:
+        raise ValueError(f"classes must be printable texts, got {classes!r}")
+    if len(found) != n:
+        raise ValueError(f"classes must be {n} texts, as the network has outputs, got {len(found)}")
+    return [str(name) for name in found]
 
 
 def check_matching(params: dict[str, A], **others: dict[str, A]) -> None:

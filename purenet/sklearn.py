@@ -21,7 +21,7 @@ from purenet import evaluation
 from purenet.config import Config
 from purenet.network import init
 from purenet.optim import init_velocity
-from purenet.params import check_integer
+from purenet.params import check_integer, check_number
 from purenet.training import State, epochs
 
 __all__ = ["PurenetClassifier"]
@@ -38,7 +38,7 @@ class PurenetClassifier(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    hidden_layer_sizes : sequence of int
+    hidden_layer_sizes : int or sequence of int
         Units of each hidden layer.
     learning_rate, momentum, l2 : float
         As in `purenet.Config`.
@@ -67,7 +67,7 @@ class PurenetClassifier(ClassifierMixin, BaseEstimator):
     params_ : dict of numpy.ndarray
         W1, b1, ..., WL, bL, as the functions of purenet take them.
     n_iter_ : int
-        Epochs done.
+        Epochs done, also those after the one with the best parameters.
     loss_curve_ : list of float
         Mean loss of the batches of each epoch, each before its update.
     validation_scores_ : list of float
@@ -88,7 +88,7 @@ class PurenetClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        hidden_layer_sizes: Sequence[int] = (200, 50),
+        hidden_layer_sizes: int | Sequence[int] = (200, 50),
         *,
         learning_rate: float = 0.4,
         momentum: float = 0.9,
@@ -131,23 +131,20 @@ class PurenetClassifier(ClassifierMixin, BaseEstimator):
             This object.
         """
         X, y = validate_data(self, X, y, dtype=FLOATS)
-        self._begin(X, y)
-        labels = self._encoder.transform(y)
+        start = self._untrained(X, y)
+        labels = start["_encoder"].transform(y)
         validation = None
         if self.early_stopping:
-            if not 0 < self.validation_fraction < 1:
-                raise ValueError(
-                    f"validation_fraction must be between 0 and 1, got {self.validation_fraction!r}"
-                )
+            held = check_number("validation_fraction", self.validation_fraction, below=1)
             X, X_held, labels, labels_held = train_test_split(
                 X,
                 labels,
-                test_size=self.validation_fraction,
+                test_size=held,
                 stratify=labels,
-                random_state=self._seed,
+                random_state=start["_seed"],
             )
             validation = X_held, labels_held
-        self._train(X, labels, self.epochs, validation)
+        self._train(start, X, labels, self.epochs, validation)
         return self
 
     def partial_fit(
@@ -156,7 +153,7 @@ class PurenetClassifier(ClassifierMixin, BaseEstimator):
         y: Any,
         classes: Any = None,
     ) -> Self:
-        """Train for one epoch on these examples, from where the last call of a fit ended.
+        """Train for one epoch on these examples, starting from the current parameters.
 
         Parameters
         ----------
@@ -176,12 +173,16 @@ class PurenetClassifier(ClassifierMixin, BaseEstimator):
         X, y = validate_data(self, X, y, dtype=FLOATS, reset=first)
         if first and classes is None:
             raise ValueError("the first call of partial_fit needs all classes")
-        if first:
-            self._begin(X, classes)
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+        check_classification_targets(y)
+        start = self._untrained(X, classes) if first else vars(self)
+        if (
+            not first
+            and classes is not None
+            and not np.array_equal(np.unique(classes), self.classes_)
+        ):
             raise ValueError(f"classes must be those of the first call, got {classes!r}")
-        examples = np.asarray(X, self.params_["W1"].dtype)
-        self._train(examples, self._encoder.transform(y), self.n_iter_ + 1, None)
+        labels = start["_encoder"].transform(y)
+        self._train(start, X, labels, start["_state"].epochs + 1, None)
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -197,7 +198,7 @@ class PurenetClassifier(ClassifierMixin, BaseEstimator):
         numpy.ndarray, shape (n,)
             Classes.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "params_")
         labels: NDArray[Any] = evaluation.predict(self.params_, self._validated(X))
         found: NDArray[Any] = self.classes_[labels]
         return found
@@ -215,27 +216,43 @@ class PurenetClassifier(ClassifierMixin, BaseEstimator):
         numpy.ndarray, shape (n, classes)
             Probabilities, in the order of ``classes_``.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "params_")
         probabilities: NDArray[Any] = evaluation.predict_proba(self.params_, self._validated(X))
         return probabilities
 
     def _validated(self, X: Any) -> Any:
         return validate_data(self, X, dtype=self.params_["W1"].dtype, reset=False)
 
-    def _begin(self, X: NDArray[Any], classes: Any) -> None:
-        """Make an untrained network for these features and classes."""
+    def _untrained(self, X: NDArray[Any], classes: Any) -> dict[str, Any]:
+        """Return the attributes of an untrained network for these features and classes."""
         check_classification_targets(classes)
-        self._encoder = LabelEncoder().fit(classes)
-        self.classes_ = self._encoder.classes_
-        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        units = [X.shape[1], *self.hidden_layer_sizes, len(self.classes_)]
-        self.params_ = init(units, seed=self._seed, dtype=X.dtype)
-        self._state = State(init_velocity(self.params_), 0)
-        self.n_iter_ = 0
-        self.loss_curve_: list[float] = []
-        self.validation_scores_: list[float] = []
+        encoder = LabelEncoder().fit(classes)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        units = [
+            X.shape[1],
+            *np.atleast_1d(self.hidden_layer_sizes).tolist(),
+            len(encoder.classes_),
+        ]
+        params = init(units, seed=seed, dtype=X.dtype)
+        return {
+            "_encoder": encoder,
+            "_seed": seed,
+            "_state": State(init_velocity(params), 0),
+            "classes_": encoder.classes_,
+            "params_": params,
+            "n_iter_": 0,
+            "loss_curve_": [],
+            "validation_scores_": [],
+        }
 
-    def _train(self, X: Any, y: Any, total: int, validation: tuple[Any, Any] | None) -> None:
+    def _train(
+        self,
+        start: dict[str, Any],
+        X: Any,
+        y: Any,
+        total: int,
+        validation: tuple[Any, Any] | None,
+    ) -> None:
         """Train until so many epochs are done, or no better parameters are found."""
         cfg = Config(
             learning_rate=self.learning_rate,
@@ -243,13 +260,16 @@ class PurenetClassifier(ClassifierMixin, BaseEstimator):
             l2=self.l2,
             batch_size=self.batch_size,
             epochs=total,
-            seed=self._seed,
+            seed=start["_seed"],
         )
         patience = check_integer("n_iter_no_change", self.n_iter_no_change, least=1)
+        records = epochs(start["params_"], (X, y), cfg, state=start["_state"])
+        vars(self).update(start)  # all arguments are right
         best, best_record, waited = -np.inf, None, 0
-        for record in epochs(self.params_, (X, y), cfg, state=self._state):
-            self.params_, self._state, self.n_iter_ = record.params, record.state, record.epoch
+        for record in records:
+            self.params_, self._state = record.params, record.state
             self.loss_curve_.append(record.loss)
+            self.n_iter_ = len(self.loss_curve_)
             text = f"epoch {record.epoch}: loss {record.loss:.4f}"
             if validation:
                 score = evaluation.accuracy(record.params, *validation)

@@ -82,6 +82,7 @@ def test_onnx_states_its_versions_and_the_configuration() -> None:
     params, cfg = network([4, 3, 2], 0), purenet.Config(epochs=3)
     model = export.to_onnx(params, input_scale=1, classes=["a", "b"], cfg=cfg)
     assert [(o.domain, o.version) for o in model.opset_import] == [("", export.OPSET)]
+    assert model.ir_version == 8
     assert (model.producer_name, model.producer_version) == ("purenet", purenet.__version__)
     (found,) = model.metadata_props
     assert found.key == "purenet"

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
@@ -74,6 +75,58 @@ def test_calls_of_partial_fit_are_epochs_of_fit() -> None:
         assert continued.loss_curve_ == whole.loss_curve_
         for name, p in whole.params_.items():
             assert continued.params_[name].tobytes() == p.tobytes()
+
+
+def test_partial_fit_goes_on_from_the_best_parameters() -> None:
+    """After early stopping a call trains one epoch, from the best parameters and their velocity."""
+    options: dict[str, Any] = {"early_stopping": True, "n_iter_no_change": 3, "learning_rate": 1.0}
+    model = small(epochs=60, **options).fit(X, Y)
+    done, best = model.n_iter_, int(np.argmax(model.validation_scores_)) + 1
+    assert best < done
+    shorter = small(**options | {"epochs": best, "n_iter_no_change": 60}).fit(X, Y)
+    for each in (model, shorter):
+        each.partial_fit(X, Y)
+    assert model.n_iter_ == len(model.loss_curve_) == done + 1
+    assert model.loss_curve_[-1] == shorter.loss_curve_[-1]
+    assert all(np.array_equal(p, shorter.params_[k]) for k, p in model.params_.items())
+
+
+def test_data_held_back_have_the_proportions_of_the_classes() -> None:
+    """The split is that of scikit-learn, stratified, with the seed of the classifier."""
+    rare = np.where(np.arange(len(X)) < 8, 1, 0)
+    model = small(early_stopping=True, validation_fraction=0.25, l2=0.0).fit(X, rare)
+    _, x, _, y = train_test_split(X, rare, test_size=0.25, stratify=rare, random_state=SEED)
+    assert y.sum() == 2
+    assert max(model.validation_scores_) == purenet.accuracy(model.params_, x, y)
+    others = small(early_stopping=True, validation_fraction=0.25).fit(X, Y)
+    _, x, _, y = train_test_split(X, Y, test_size=0.25, stratify=Y, random_state=SEED)
+    assert max(others.validation_scores_) == purenet.accuracy(others.params_, x, y)
+
+
+def test_an_improvement_must_be_larger_than_tol() -> None:
+    """With a tolerance of 1 nothing improves after the first epoch, so that patience decides."""
+    model = small(epochs=50, early_stopping=True, n_iter_no_change=4, tol=1.0).fit(X, Y)
+    assert model.n_iter_ == 5
+
+
+def test_a_call_that_fails_changes_nothing() -> None:
+    """A classifier that was not fitted stays so, and one that was fitted keeps its network."""
+    unlucky = np.where(np.arange(len(X)) == 0, 1, 0)  # one example cannot be split
+    model = small(early_stopping=True)
+    with pytest.raises(ValueError, match="least populated class"):
+        model.fit(X, unlucky)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+    model = small().fit(X, Y)
+    before = model.predict_proba(X)
+    with pytest.raises(ValueError, match="momentum must be a number"):
+        model.set_params(momentum=1).fit(X, Y)
+    assert np.array_equal(model.predict_proba(X), before)
+
+
+def test_one_hidden_layer_may_be_a_number() -> None:
+    """`hidden_layer_sizes=7` is one layer of 7 units, as for the classifiers of scikit-learn."""
+    assert PurenetClassifier(7, epochs=0).fit(X, Y).params_["b1"].shape == (7,)
 
 
 def test_partial_fit_takes_some_classes_at_a_time() -> None:
@@ -182,6 +235,7 @@ def test_data_frames_give_names_to_features() -> None:
         ),
         (lambda m: m.fit(X, Y).partial_fit(X, Y + 1), "y contains previously unseen labels"),
         (lambda m: m.fit(X, Y / 3), "Unknown label type: continuous"),
+        (lambda m: m.fit(X, Y).partial_fit(X, Y / 3), "Unknown label type: continuous"),
         (
             lambda m: m.set_params(early_stopping=True, n_iter_no_change=0).fit(X, Y),
             "n_iter_no_change must be an integer >= 1, got 0",
@@ -190,7 +244,7 @@ def test_data_frames_give_names_to_features() -> None:
         (lambda m: m.set_params(hidden_layer_sizes=(0,)).fit(X, Y), r"sizes\[1\] must be an int"),
         (
             lambda m: m.set_params(early_stopping=True, validation_fraction=2).fit(X, Y),
-            "validation_fraction must be between 0 and 1, got 2",
+            r"validation_fraction must be a number in \[0, 1\), got 2",
         ),
     ],
 )

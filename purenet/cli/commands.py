@@ -175,14 +175,14 @@ def _evaluate_command(args: argparse.Namespace, _: Signals) -> None:
     params, cfg, classes = model.params, model.cfg, model.classes
     x, y = datasets.load(args.data)[1]
     check_data(params, (x, y))
-    found = datasets.class_names(args.data)
-    if classes and found and found != classes:
+    names = classes or [str(label) for label in range(sizes(params)[-1])]
+    found = datasets.class_names(args.data) or names
+    if found != names[: len(found)]:
         raise ValueError(
-            f"{args.data} has the classes {', '.join(found)}, {args.model} has {', '.join(classes)}"
+            f"{args.data} has the classes {', '.join(found)}, {args.model} has {', '.join(names)}"
         )
     z = logits(params, x, input_scale=cfg.input_scale)
     loss, accuracy = evaluate_logits(params, z, y, l2=cfg.l2)
-    names = classes or [str(label) for label in range(sizes(params)[-1])]
     confusion = np.zeros((len(names), len(names)), int)
     np.add.at(confusion, (y, z.argmax(axis=1)), 1)
     print(f"{len(x):,} test examples: loss {loss:.4f}, accuracy {accuracy:.2%}")

@@ -63,6 +63,12 @@ def export(args: argparse.Namespace, _: Signals) -> None:
     """
     if not (args.onnx or args.torch):
         raise ValueError("expected --onnx FILE or --torch FILE")
+    for target in (args.onnx, args.torch):
+        source = args.model / checkpoints.MODEL if args.model.is_dir() else args.model
+        if target and target.exists() and source.exists() and target.samefile(source):
+            raise ValueError(f"{target} is the network itself: name another file")
+    if args.onnx == args.torch:
+        raise ValueError(f"--onnx and --torch need two files, got {args.onnx} twice")
     model = checkpoints.load(args.model)
     if args.onnx:
         scale = None if args.floats else model.cfg.input_scale

@@ -101,8 +101,11 @@ def prepare_job(
             f"{settings['data']} is not the data of {folder}: it is {found}, "
             f"the run is on {checkpoint.fingerprint}"
         )
-    classes = datasets.class_names(settings["data"])
-    labels = max(len(classes or ()), *(1 + int(y.max()) for _, y in (data, test)))
+    classes = datasets.class_names(settings["data"]) or (checkpoint and checkpoint.classes)
+    labels = max(1 + int(y.max()) for _, y in (data, test))
+    if classes:  # a mapping of EMNIST may lack labels
+        classes += ["?"] * (labels - len(classes))
+        labels = len(classes)
     layers = settings["layers"] or [data[0].shape[1], 200, 50, labels]
     if classes and layers[-1] != len(classes):
         raise ValueError(

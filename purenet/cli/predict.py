@@ -12,8 +12,6 @@ from purenet.params import sizes
 
 __all__ = ["add_options", "predict"]
 
-TERMINAL = Path()
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser.
@@ -38,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(
         "--show",
         nargs="?",
-        const=TERMINAL,
+        const=True,
         type=_png,
         metavar="FILE.png",
         help="draw what the network sees, in the terminal or in a picture file",
@@ -61,7 +59,7 @@ def predict(args: argparse.Namespace, _: Signals) -> None:
     args : argparse.Namespace
         The options.
     _ : Signals
-        Not used: the command writes nothing before its end.
+        Not used: the command prints and writes at its end.
 
     Raises
     ------
@@ -72,16 +70,19 @@ def predict(args: argparse.Namespace, _: Signals) -> None:
     """
     model = checkpoints.load(args.model)
     params, cfg, classes = model.params, model.cfg, model.classes
-    seen = []
-    for path in args.images:
-        x = pictures.read(path, sizes(params)[0], invert=args.invert, split=args.split)
+    seen = [
+        pictures.read(path, sizes(params)[0], invert=args.invert, split=args.split)
+        for path in args.images
+    ]
+    lines = []
+    for path, x in zip(args.images, seen, strict=True):
         p = purenet.predict_proba(params, x, input_scale=cfg.input_scale)
         for i, row in enumerate(p):
-            if args.show == TERMINAL:
-                print(pictures.as_text(x[i]))
+            if args.show is True:
+                lines.append(pictures.as_text(x[i]))
             name = path if len(p) == 1 else f"{path}[{i}]"
             label = int(row.argmax())
-            print(f"{name}: {classes[label] if classes else label} {row.max():.1%}")
-        seen.append(x)
-    if args.show not in {None, TERMINAL}:
+            lines.append(f"{name}: {classes[label] if classes else label} {row.max():.1%}")
+    if isinstance(args.show, Path):
         pictures.write_png(args.show, np.concatenate(seen))
+    print("\n".join(lines))

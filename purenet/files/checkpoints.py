@@ -130,7 +130,7 @@ def save(
         raise ValueError(f"fingerprint must be a text, got {fingerprint!r}")
     metadata["fingerprint"] = fingerprint
     if classes is not None:
-        metadata["classes"] = check_classes(params, list(classes))
+        metadata["classes"] = check_classes(params, classes)
     metadata["versions"] = {
         "purenet": __version__,
         "numpy": np.__version__,
@@ -216,5 +216,5 @@ def _parse_checkpoint(metadata: Any, tensors: dict[str, NDArray[Any]]) -> Checkp
         raise ValueError("its fingerprint and versions must be strings")
     classes = metadata.get("classes")
     if classes is not None:
-        check_classes(params, classes)
+        classes = check_classes(params, classes)
     return Checkpoint(params, cfg, state, saved_fingerprint, versions, classes)

@@ -13,7 +13,7 @@ __all__ = ["class_names", "load"]
 FEATURES = 784
 ENDINGS = {".png", ".jpg", ".jpeg"}
 PARTS = [("train", "test"), ("training", "testing")]
-TEST = 6  # of so many pictures of a class, one is for testing
+TEST = 6  # one picture of a class in so many is for testing
 
 
 def class_names(folder: Path) -> list[str] | None:
@@ -63,8 +63,9 @@ def load(folder: Path) -> list[tuple[str, NDArray[Any]]]:
     train, test = _classes(folder)
     if len(train) < 2:
         raise ValueError(
-            f"{folder}: expected the four files of a data set like MNIST, or folders of pictures, "
-            f"named after at least two classes, got {', '.join(train) or 'no folder'}"
+            f"{folder}: expected the four files of a data set like MNIST (train-images-idx3-ubyte "
+            "and so on), or folders of pictures, named after at least two classes, "
+            f"got {', '.join(train) or 'no folder'}"
         )
     if train.keys() != test.keys():
         raise ValueError(
@@ -75,7 +76,10 @@ def load(folder: Path) -> list[tuple[str, NDArray[Any]]]:
     for part, classes in (("training", train), ("testing", test)):
         for name, paths in classes.items():
             if not paths:
-                raise ValueError(f"{folder}: expected PNG or JPEG pictures of {name} for {part}")
+                raise ValueError(
+                    f"{folder}: expected PNG or JPEG pictures of {name} for {part}, got none; if "
+                    "folders are for training and testing, they are named train and test"
+                )
         x = [pictures.read(path, FEATURES) for paths in classes.values() for path in paths]
         y = np.repeat(range(len(classes)), [len(paths) for paths in classes.values()])
         arrays += [(f"{folder}: {part}", np.concatenate(x)), (f"{folder}: {part}", y)]
@@ -84,7 +88,7 @@ def load(folder: Path) -> list[tuple[str, NDArray[Any]]]:
 
 def _classes(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
     """Return the pictures of each class for training, and those for testing."""
-    parts = {each.name: each for each in _folders(folder)}
+    parts = {each.name.casefold(): each for each in _folders(folder)}
     for train, test in PARTS:
         if parts.keys() == {train, test}:
             return _pictures(parts[train]), _pictures(parts[test])

@@ -169,11 +169,11 @@ def class_names(source: str | os.PathLike[str]) -> list[str] | None:
         return None
     if _holds_class_folders(path):
         return class_folders.class_names(path)
-    for file in (_find_files(path) or [])[:1]:
-        mapping = file.with_name(re.sub("train-.*", "mapping.txt", file.name))
+    if files := _find_files(path):
+        mapping = files[0].with_name(re.sub("train-.*", "mapping.txt", files[0].name))
         if mapping.exists():
             names = idx.read_mapping(mapping)
-            labels = range(max(names, default=0) + 1)
+            labels = range(max(names, default=-1) + 1)
             if any(names.get(label) != str(label) for label in labels):
                 return [names.get(label, "?") for label in labels]
     return None

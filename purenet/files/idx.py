@@ -19,7 +19,7 @@ from purenet.params import native
 __all__ = ["are_in", "find", "read", "read_mapping"]
 
 PARTS = ("train", "t10k|test")
-CONTENTS = (r"images-idx3-ubyte|imgs\.npz", r"labels-idx1-ubyte|labels\.npz")
+CONTENTS = (r"images[-.]idx3-ubyte|imgs\.npz", r"labels[-.]idx1-ubyte|labels\.npz")
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -151,7 +151,7 @@ def find(folder: Path, prefix: str | None = None) -> list[Path]:
             matches = [match for name in present if (match := pattern.fullmatch(name))]
             prefix_of_stem = {match[1]: match[2] for match in matches}
             if len(prefix_of_stem) != 1:
-                kind = content.partition("|")[0]
+                kind = content.partition("|")[0].replace("[-.]", "-")
                 names = " or ".join(f"[PREFIX-]{word}-{kind}[.gz]" for word in part.split("|"))
                 got = ", ".join(prefix_of_stem) or "none"
                 sets = [name.removesuffix("-") for name in prefix_of_stem.values() if name]
@@ -190,7 +190,7 @@ def read_mapping(path: Path) -> dict[int, str]:
         A file that cannot be read.
     """
     with reading.open_regular(path) as file:
-        lines = file.read(reading.BLOCK).decode("ascii", "replace").split("\n")
+        lines = file.read(reading.BLOCK).decode("utf-8-sig", "replace").split("\n")
     names = {}
     for i, line in enumerate(lines, 1):
         words = line.split()

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purenet.extras import require
+from purenet.params import check_integer
 
 __all__ = ["normalise"]
 
@@ -19,14 +20,15 @@ BOX = 20 / 28  # a character's longer side, as a part of the picture's side
 CONTRAST = 0.08  # least difference of ink and background, as a part of that of black and white
 NOISE = 6  # least difference of ink and background, in standard deviations of the background
 FAINT = 0.15  # least darkness of ink, as a part of that of the darkest ink
-STRONG = 0.5  # least darkness of the darkest ink of a stroke, as such a part
+STRONG = 0.5  # least darkness of the darkest ink of a stroke, as a part of the same
+MANY = 100  # most characters
 SPECK = 0.3  # least height of a character, as a part of that of the tallest
 
 
 class Mark(NamedTuple):
-    """Hold a connected region of ink, or several that make one character."""
+    """Hold where a character is: the numbers of its connected regions, and its box."""
 
-    inside: Mask
+    regions: list[int]
     top: int
     bottom: int
     left: int
@@ -42,11 +44,11 @@ def normalise(
 ) -> Grey:
     """Cut a written character out of a picture, and centre it as in MNIST.
 
-    The light on the paper is a quadratic function of the place, fitted to most of the pixels.
-    What differs from it is ink. The ink is cropped, scaled to fit a box of 20 × 20 pixels with its
-    aspect kept, and placed in 28 × 28 pixels with its centre of mass in the middle. For another
-    `side`, the box is in proportion. A picture of side × side pixels that is already light on dark
-    stays as it is.
+    The light on the paper is modelled as a quadratic function of the place and fitted to most of
+    the pixels. What differs from it is ink. The ink is cropped, scaled to fit a box of 20 × 20
+    pixels with its aspect kept, and placed in 28 × 28 pixels with its centre of mass in the middle.
+    For another `side`, the box is in proportion. A picture of side × side pixels that is already
+    light on dark stays as it is.
 
     Parameters
     ----------
@@ -67,7 +69,8 @@ def normalise(
     Raises
     ------
     ValueError
-        There is no ink, or there are several characters without `split`.
+        There is no ink, or there are several characters without `split`; an array that is not as
+        described above.
     ImportError
         Pillow is missing.
 
@@ -86,19 +89,25 @@ def normalise(
     ((1, 28, 28), [4, 23])
     """
     require("pictures", "images", "PIL")
-    if grey.shape == (side, side) and _is_light_on_dark(grey, invert=invert):
-        return grey[None]
+    check_integer("side", side, least=1)
+    if (
+        not isinstance(grey, np.ndarray)
+        or grey.dtype != np.uint8
+        or grey.ndim != 2
+        or 0 in grey.shape
+    ):
+        what = (
+            f"{grey.dtype} of shape {grey.shape}" if hasattr(grey, "dtype") else type(grey).__name__
+        )
+        raise ValueError(f"grey must be a picture, uint8 of shape (height, width), got {what}")
+    if grey.shape == (side, side) and _stays(grey, invert=invert):
+        return grey[None].copy()
     longest = max(grey.shape)
     if longest > LONGEST:
         grey = _resize(grey, *(max(1, n * LONGEST // longest) for n in grey.shape))
-    ink = _subtract_light(grey / np.float32(255))
-    if invert or (invert is None and (ink**3).sum() < 0):
-        ink = -ink
-    noise = 1.4826 * float(np.median(np.abs(ink)))  # the standard deviation of Gaussian noise
-    darkest = float(np.sort(ink, axis=None)[-max(5, ink.size // 2000) :].mean())
-    if darkest < max(CONTRAST, NOISE * noise):
-        raise ValueError("no ink found: a character must stand out from an even background")
-    marks = _characters(ink > max(FAINT * darkest, 4 * noise), ink > STRONG * darkest)
+    ink, noise, darkest = _find_ink(grey / np.float32(255), invert=invert)
+    regions = _label(ink > max(FAINT * darkest, 4 * noise))
+    marks = _characters(regions, ink > STRONG * darkest)
     if len(marks) > 1 and not split:
         raise ValueError(
             f"expected one character, found {len(marks)} apart from each other: "
@@ -106,20 +115,45 @@ def normalise(
         )
     characters = []
     for mark in marks:
-        full = float(np.median(ink[mark.inside & (ink > 2 * FAINT * darkest)]))
+        window = slice(mark.top, mark.bottom), slice(mark.left, mark.right)
+        inside, own = np.isin(regions[window], mark.regions), ink[window]
+        full = float(np.median(own[inside & (own > 2 * FAINT * darkest)]))
         empty = max(0.1 * full, 2 * noise)
-        own = ((ink - empty) / (full - empty)).clip(0, 1) * _widen(mark.inside)
+        own = ((own - empty) / (full - empty)).clip(0, 1) * inside
         characters.append(_centre(own, side))
     return np.stack(characters)
 
 
-def _is_light_on_dark(grey: Grey, *, invert: bool | None) -> bool:
-    """Tell whether at least half of the pixels at the edges are nearer to the darkest pixel."""
-    edges = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+def _edges(x: NDArray[Any]) -> NDArray[Any]:
+    """Return the pixels at the edges of a picture."""
+    return np.concatenate([x[0], x[-1], x[:, 0], x[:, -1]])
+
+
+def _stays(grey: Grey, *, invert: bool | None) -> bool:
+    """Tell whether a picture of the right size is light on dark, as `invert` says or as it looks.
+
+    It looks so if at least half of the pixels at its edges are nearer to its darkest pixel.
+    """
     darkest, lightest = int(grey.min()), int(grey.max())
-    if invert is None:
-        invert = bool(np.median(edges) > (darkest + lightest) / 2)
-    return not invert and darkest < lightest
+    looks = bool(np.median(_edges(grey)) <= (darkest + lightest) / 2)
+    return darkest < lightest and (looks if invert is None else not invert)
+
+
+def _find_ink(x: Floats, *, invert: bool | None) -> tuple[Floats, float, float]:
+    """Return the darkness of ink, the standard deviation of the paper, and the darkest ink.
+
+    If ink covers so much that no light can be fitted to the paper, the edges are taken for paper.
+    """
+    edges = _edges(x)
+    paper = np.median(edges)
+    fitted = x - _fit_light(x)
+    for ink, blank in ((fitted, fitted), (x - paper, edges - paper)):
+        sign = 1 if invert is False or (invert is None and (ink**3).sum() > 0) else -1
+        noise = 1.4826 * float(np.median(np.abs(blank)))  # of Gaussian noise
+        darkest = float(np.sort(sign * ink, axis=None)[-max(5, ink.size // 2000) :].mean())
+        if darkest >= max(CONTRAST, NOISE * noise):
+            return sign * ink, noise, darkest
+    raise ValueError("no ink found: a character must stand out from an even background")
 
 
 def _resize(x: NDArray[Any], height: int, width: int) -> NDArray[Any]:
@@ -129,8 +163,8 @@ def _resize(x: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     return np.asarray(Image.fromarray(x).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _subtract_light(x: Floats) -> Floats:
-    """Subtract a quadratic function of the place that fits most pixels.
+def _fit_light(x: Floats) -> Floats:
+    """Return the quadratic function of the place that fits most pixels.
 
     Iteratively reweighted least squares first minimise the sum of absolute differences, and then
     give no weight to what differs by more than six times the median difference (J. Tukey's
@@ -147,29 +181,64 @@ def _subtract_light(x: Floats) -> Floats:
         weights = (1 - (r / (6 * scale)) ** 2).clip(0) ** 2 if step > 7 else 1 / r.clip(scale)
         weighted = few * weights[:, None]
         light = np.linalg.lstsq(weighted.T @ few, weighted.T @ values)[0]
-    difference: Floats = x - (terms @ light).astype(np.float32)
-    return difference
+    fitted: Floats = (terms @ light).astype(np.float32)
+    return fitted
 
 
-def _characters(ink: Mask, strong: Mask) -> list[Mark]:
+def _characters(regions: NDArray[np.intp], strong: Mask) -> list[Mark]:
     """Return the characters from left to right, each of connected ink and of parts close to it."""
-    labels = _label(ink)
-    marks = [_mark(labels == label) for label in np.unique(labels[strong & ink])]
+    marks = _marks(regions, strong)
+    tallest = max(mark.height for mark in marks)
+    tall = [mark for mark in marks if mark.height > SPECK * tallest]
+    height, width = regions.shape
+    within = [
+        mark
+        for mark in tall  # a frame touches three or four edges
+        if (mark.top == 0) + (mark.bottom == height) + (mark.left == 0) + (mark.right == width) < 3
+    ]
+    if len(within) > MANY:
+        raise ValueError(f"expected characters, found {len(within)} marks, more than {MANY}")
+    small = [mark for mark in marks if mark.height <= SPECK * tallest]
     found: list[Mark] = []
-    for mark in sorted(marks, key=lambda mark: -mark.height):
+    for mark in sorted(within or tall, key=lambda mark: -mark.height) + small:
         for i, character in enumerate(found):
             if _is_part(mark, character):
-                found[i] = _mark(character.inside | mark.inside)
+                found[i] = _union(character, mark)
                 break
         else:
-            found.append(mark)
-    found = [mark for mark in found if mark.height > SPECK * found[0].height]
+            if mark.height > SPECK * found[0].height if found else True:
+                found.append(mark)
     return sorted(found, key=lambda mark: mark.left)
 
 
-def _mark(inside: Mask) -> Mark:
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    return Mark(inside, rows[0], rows[-1] + 1, columns[0], columns[-1] + 1)
+def _marks(regions: NDArray[np.intp], strong: Mask) -> list[Mark]:
+    """Return the connected regions that are strong somewhere."""
+    rows, columns = np.nonzero(regions)
+    numbers, index = np.unique(regions[rows, columns], return_inverse=True)
+    boxes = np.full((4, len(numbers)), -max(regions.shape))
+    for box, places in zip(boxes, (-rows, rows + 1, -columns, columns + 1), strict=True):
+        np.maximum.at(box, index, places)
+    chosen = np.unique(index[strong[rows, columns]])
+    return [
+        Mark(
+            [int(numbers[i])],
+            -int(boxes[0, i]),
+            int(boxes[1, i]),
+            -int(boxes[2, i]),
+            int(boxes[3, i]),
+        )
+        for i in chosen
+    ]
+
+
+def _union(a: Mark, b: Mark) -> Mark:
+    return Mark(
+        a.regions + b.regions,
+        min(a.top, b.top),
+        max(a.bottom, b.bottom),
+        min(a.left, b.left),
+        max(a.right, b.right),
+    )
 
 
 def _is_part(mark: Mark, character: Mark) -> bool:
@@ -185,10 +254,15 @@ def _is_part(mark: Mark, character: Mark) -> bool:
 
 
 def _label(ink: Mask) -> NDArray[np.intp]:
-    """Give each connected region a number. Its pixels share edges. Pixels without ink have 0."""
+    """Give each connected region a number. Its pixels share edges. Pixels without ink have 0.
+
+    Each pixel starts with its own number, and takes the highest one in its row and in its column of
+    the region, and then the number of the pixel that has that number, until nothing changes.
+    """
     labels = np.where(ink, np.arange(1, ink.size + 1).reshape(ink.shape), 0)
     while True:
         spread = _spread(_spread(labels).T).T
+        spread = np.append(0, spread.ravel())[spread]
         if np.array_equal(spread, labels):
             return labels
         labels = spread
@@ -202,16 +276,9 @@ def _spread(labels: NDArray[np.intp]) -> NDArray[np.intp]:
     return flat.reshape(len(labels), -1)[:, :-1]
 
 
-def _widen(inside: Mask) -> Mask:
-    """Add the pixels around a region, which are partly ink."""
-    from PIL import Image, ImageFilter  # noqa: PLC0415  # an optional library
-
-    return np.asarray(Image.fromarray(inside).convert("L").filter(ImageFilter.MaxFilter(3))) > 0
-
-
 def _centre(ink: Floats, side: int) -> Grey:
     """Scale ink, from 0 to 1, to fit the box, and place its centre of mass in the middle."""
-    mark = _mark(ink > 0.3)
+    (mark,) = _marks((ink > 0.3).astype(np.intp), ink > 0.3)
     ink = ink[mark.top : mark.bottom, mark.left : mark.right]
     scale = max(1, round(side * BOX)) / max(ink.shape)
     ink = _resize(ink.astype(np.float32), *(max(1, round(n * scale)) for n in ink.shape)).clip(0)

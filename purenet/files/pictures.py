@@ -108,7 +108,9 @@ def _read_picture(
             raise ValueError(f"expected at most {PIXELS} pixels, got {width} × {height}")
         picture = ImageOps.exif_transpose(opened)
         if picture.mode.startswith("I"):  # 16 bits: convert("L") would clip them at 255
-            picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+            deep = np.asarray(picture)
+            bits = 4 if deep.max() < 4096 else 8  # many cameras have 12
+            picture = Image.fromarray((deep >> bits).astype(np.uint8))
         if picture.has_transparency_data:
             picture = _on_paper(picture.convert("RGBA"), invert=invert)
         grey = np.asarray(picture.convert("L"))

@@ -51,7 +51,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from purenet.params import Params, layers
 
-__all__ = ["backward_bound", "forward_bound", "probability_bound", "step_bound"]
+__all__ = ["Arithmetic", "backward_bound", "forward_bound", "probability_bound", "step_bound"]
 
 
 class Within(NamedTuple):
@@ -166,7 +166,9 @@ def propagate(
     return inputs, results
 
 
-def forward_bound(params: Params, x: NDArray[Any]) -> NDArray[Any]:
+def forward_bound(
+    params: Params, x: NDArray[Any], *, working: Arithmetic | None = None
+) -> NDArray[Any]:
     """Bound the absolute error of each logit.
 
     Parameters
@@ -175,6 +177,8 @@ def forward_bound(params: Params, x: NDArray[Any]) -> NDArray[Any]:
         W1, b1, ..., WL, bL; their dtype is the working precision.
     x : numpy.ndarray, shape (batch, features)
         Examples.
+    working : Arithmetic, optional
+        Another working precision.
 
     Returns
     -------
@@ -187,7 +191,7 @@ def forward_bound(params: Params, x: NDArray[Any]) -> NDArray[Any]:
     >>> bool(0 < forward_bound(params, np.array([[0.3]])) < 4e-16)
     True
     """
-    return propagate(Arithmetic(params["W1"].dtype), params, x)[1][-1].error
+    return propagate(working or Arithmetic(params["W1"].dtype), params, x)[1][-1].error
 
 
 def probability_bound(params: Params, x: NDArray[Any]) -> NDArray[Any]:
@@ -216,7 +220,12 @@ def probability_bound(params: Params, x: NDArray[Any]) -> NDArray[Any]:
 
 
 def backward_bound(
-    params: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0
+    params: Params,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    *,
+    l2: float = 0.0,
+    working: Arithmetic | None = None,
 ) -> tuple[float, Params]:
     """Bound the absolute errors of the loss and of each coordinate of its gradient.
 
@@ -230,6 +239,8 @@ def backward_bound(
         Labels.
     l2 : float
         Strength of the penalty.
+    working : Arithmetic, optional
+        Another working precision.
 
     Returns
     -------
@@ -245,7 +256,7 @@ def backward_bound(
     >>> bool(0 < loss < 1e-14)
     True
     """
-    working = Arithmetic(params["W1"].dtype)
+    working = working or Arithmetic(params["W1"].dtype)
     inputs, results = propagate(working, params, x)
     log_p = working.log_softmax(results[-1])
     n, classes = log_p.value.shape

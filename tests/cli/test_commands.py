@@ -1044,6 +1044,42 @@ def test_ink_and_paper_are_told_apart_unless_it_is_said(call: Cli, model: Path) 
     assert "no ink found" in call("predict", model, "dark.png", "--no-invert")[2]
 
 
+def test_a_resumed_run_keeps_the_names_of_its_classes(call: Cli) -> None:
+    """The same data without names, as an .npz file, change nothing of the names."""
+    pixels = datasets.mnist()[1][0][:24].reshape(-1, 28, 28)
+    for i, digit in enumerate(pixels):
+        Path("data", "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(digit).save(f"data/{'ab'[i % 2]}/{i:02}.png")
+    (x, y), (x_test, y_test) = datasets.load("data")
+    np.savez("same.npz", x_train=x, y_train=y, x_test=x_test, y_test=y_test)
+    assert call("train", "--data", "data", "--epochs", 1, "--quiet")[0] == 0
+    resume = ("train", "--resume", "purenet-run", "--data", "same.npz", "--epochs", 2, "--quiet")
+    assert call(*resume) == (0, "", "")
+    assert checkpoints.load("purenet-run").classes == ["a", "b"]
+
+
+def test_labels_that_a_mapping_lacks_have_a_question_mark(call: Cli) -> None:
+    """A mapping of EMNIST that names fewer characters than there are labels is filled up."""
+    Path("emnist").mkdir()
+    for part, n in (("train", 9), ("test", 3)):
+        images = np.full((n, 4, 4), 90, np.uint8)
+        labels = (np.arange(n) % 3).astype(np.uint8)
+        for name, array in (("images-idx3", images), ("labels-idx1", labels)):
+            sizes = b"".join(size.to_bytes(4) for size in array.shape)
+            content = bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes()
+            Path("emnist", f"emnist-x-{part}-{name}-ubyte").write_bytes(content)
+    Path("emnist", "emnist-x-mapping.txt").write_text("0 65\n1 66\n")
+    assert call("train", "--data", "emnist", "--epochs", 1, "--quiet") == (0, "", "")
+    assert checkpoints.load("purenet-run").classes == ["A", "B", "?"]
+
+
+def test_predict_prints_nothing_before_an_error(call: Cli, model: Path) -> None:
+    """If one of the pictures cannot be read, or the drawing not be written, stdout is empty."""
+    np.save("digits.npy", X[:5])
+    assert call("predict", model, "digits.npy", "missing.npy")[:2] == (2, "")
+    assert call("predict", model, "digits.npy", "--show", "missing/seen.png")[:2] == (2, "")
+
+
 def test_export_writes_the_network_for_other_tools(call: Cli, model: Path) -> None:
     """The ONNX model scales pixels, the state dictionary has the weights, and files repeat."""
     saved = checkpoints.load(model)
@@ -1179,7 +1215,10 @@ def test_mnist_needs_no_options(call: Cli) -> None:
         (f"train --seed {2**128}", f"seed must be below 2**128, got {2**128}"),
         ("train --data missing", "missing: No such file or directory"),
         ("train --data empty", "empty: expected an .npz file"),
-        ("train --data .", "expected the four files of a data set like MNIST, or folders"),
+        (
+            "train --data .",
+            "expected the four files of a data set like MNIST (train-images-idx3-ubyte",
+        ),
         ("train --quiet --data nan.npz", "x must be finite"),
         ("train --data nan_test.npz", "x must be finite"),
         ("train --output empty", "empty is not a folder"),

@@ -55,7 +55,10 @@ def test_the_names_of_classes_are_kept(path: Path) -> None:
     ("classes", "message"),
     [
         (["a", "b"], "classes must be 3 texts, as the network has outputs, got 2"),
-        (["a", "b", 3], r"classes must be texts, got \['a', 'b', 3\]"),
+        ("abc", "classes must be printable texts, got 'abc'"),
+        (3, "classes must be printable texts, got 3"),
+        (["a", "b", "\udcff"], "classes must be printable texts, got"),
+        (["a", "b", 3], r"classes must be printable texts, got \['a', 'b', 3\]"),
     ],
 )
 def test_names_that_do_not_fit_the_network_are_refused(

@@ -34,7 +34,7 @@ def test_each_folder_is_a_class_and_every_sixth_picture_is_for_testing(tmp_path:
     assert np.array_equal(x[:5], DIGITS[1:6].reshape(-1, 784))
 
 
-@pytest.mark.parametrize("parts", [("train", "test"), ("training", "testing")])
+@pytest.mark.parametrize("parts", [("train", "test"), ("Training", "Testing")])
 def test_folders_for_training_and_testing_are_used_as_such(
     tmp_path: Path, parts: tuple[str, str]
 ) -> None:
@@ -82,15 +82,15 @@ def test_pictures_are_cut_out_as_for_prediction(tmp_path: Path) -> None:
 def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path) -> None:
     """One class, a class without pictures, different classes and a bad picture are refused."""
     write_class(tmp_path / "one" / "a", 0)
-    expected = (
-        "expected the four files of a data set like MNIST, or folders of pictures, named after"
-    )
+    expected = r"expected the four files of a data set like MNIST .*, or folders of .*, named after"
     with pytest.raises(ValueError, match=f"one: {expected} at least two classes, got a$"):
         load(tmp_path / "one")
     with pytest.raises(ValueError, match=f"a: {expected} at least two classes, got no folder$"):
         load(tmp_path / "one" / "a")
     write_class(tmp_path / "one" / "b", 0, 1)
-    with pytest.raises(ValueError, match=r"one: expected PNG or JPEG pictures of b for training$"):
+    with pytest.raises(
+        ValueError, match=r"one: expected PNG or JPEG pictures of b for training, got none; if "
+    ):
         load(tmp_path / "one")
     (tmp_path / "one" / "b" / "bad.png").write_text("text")
     with pytest.raises(

@@ -469,7 +469,8 @@ def test_the_npz_files_of_kmnist_are_read(tmp_path: Path, prefix: str) -> None:
         (b"0 65\n1 66 98\n2 99", ["A", "B", "c"]),
         (b"1 65 97\r\n2 66 98\r\n", ["?", "A", "B"]),
         (b"0 48\n1 49\n2 50\n", None),
-        (b"", ["?"]),
+        (b"\xef\xbb\xbf0 65", ["A"]),
+        (b"", None),
     ],
 )
 def test_the_mapping_of_emnist_names_the_classes(

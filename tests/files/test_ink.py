@@ -1,4 +1,4 @@
-"""Claims about characters cut out of pictures: what changes them not, and what is refused."""
+"""Claims about characters cut out of pictures: what does not change them, what is refused."""
 
 from typing import Any
 
@@ -63,6 +63,7 @@ def bar(height: int, width: int, top: int = 30, left: int = 40) -> Grey:
 def test_the_digits_of_mnist_stay_as_they_are() -> None:
     """Each of the 10,000 test images, 28 × 28 and light on dark, comes back bit for bit."""
     assert all(np.array_equal(normalise(digit)[0], digit) for digit in DIGITS)
+    assert not np.shares_memory(normalise(DIGITS[0]), DIGITS)
 
 
 def test_without_inversion_every_picture_of_the_right_size_stays_as_it_is() -> None:
@@ -202,6 +203,69 @@ def test_a_neighbour_does_not_show_in_the_box_of_a_character() -> None:
     first, second = normalise(both, split=True)
     assert distance(first, normalise(one)) < 1
     assert distance(second, normalise(one)) < 1
+
+
+@pytest.mark.parametrize(("height", "expected"), [(10, 1), (20, 2)])
+def test_a_character_has_at_least_three_tenths_of_the_tallest_height(
+    height: int, expected: int
+) -> None:
+    """Beside a stroke of 50 pixels, one of 20 is a character, and one of 10 is a speck."""
+    picture = bar(50, 14, left=20)
+    picture[50 : 50 + height, 80:90] = 30
+    assert len(normalise(picture, split=True)) == expected
+
+
+def test_what_is_faint_everywhere_is_no_stroke() -> None:
+    """A mark of a third of the darkness is left out, even if it is as tall."""
+    picture = bar(50, 14, left=20)
+    picture[30:80, 80:90] = 160
+    assert len(normalise(picture, split=True)) == 1
+
+
+def test_a_frame_around_a_character_is_left_out() -> None:
+    """A dark line along the edges of the picture is not the character."""
+    picture = bar(50, 14)
+    framed = picture.copy()
+    framed[:4], framed[-4:], framed[:, :4], framed[:, -4:] = 30, 30, 30, 30
+    assert distance(normalise(framed), normalise(picture)) < 1
+
+
+def test_ink_that_covers_half_of_the_picture_is_found() -> None:
+    """Thick strokes that fill the picture are read; the edges tell what is paper."""
+    ring = np.hypot(*np.mgrid[-1:1:100j, -1:1:100j])
+    picture = np.where((ring > 0.35) & (ring < 0.95), 0, 255).astype(np.uint8)
+    assert (picture < 128).mean() > 0.5
+    found = normalise(picture)[0]
+    assert found[14, 14] == 0
+    assert extent(found, 0)[1] == extent(found, 1)[1] == 20
+
+
+def test_the_darker_side_of_uneven_light_is_no_ink() -> None:
+    """A picture is dark on light by its strokes, though more pixels are lighter than the rest."""
+    rng = np.random.default_rng(0)
+    picture = bar(60, 6) + rng.integers(-3, 4, (120, 120))
+    picture[:, :50] += 8
+    same = normalise(picture.clip(0, 255).astype(np.uint8))
+    assert distance(same, normalise(bar(60, 6))) < NEAR
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_many_marks_are_refused_at_once(split: bool) -> None:  # noqa: FBT001
+    """A page of 121 strokes is an error, with the number of marks."""
+    page = np.tile(np.pad(np.full((6, 3), 30, np.uint8), 3, constant_values=220), (11, 11))
+    with pytest.raises(ValueError, match=r"^expected characters, found 121 marks, more"):
+        normalise(page, split=split)
+
+
+def test_long_winding_ink_is_one_mark() -> None:
+    """A spiral of six turns, whose pixels are far apart along the line, is one character."""
+    t = np.linspace(0.5, 12 * np.pi, 6000)
+    picture = np.full((200, 200), 220, np.uint8)
+    rows, columns = (100 + 2.4 * t * f(t) for f in (np.sin, np.cos))
+    for down in (0, 1):
+        for right in (0, 1):
+            picture[rows.astype(int) + down, columns.astype(int) + right] = 30
+    assert len(normalise(picture, split=True)) == 1
 
 
 # What is refused.

@@ -227,6 +227,7 @@ def test_damaged_arrays_are_refused(
         (grey().convert("P"), "palette.png", PIXELS),
         (Image.fromarray(BINARY).convert("1"), "binary.png", BINARY),
         (Image.fromarray(PIXELS.astype(np.uint16) * 257), "grey16.png", PIXELS),
+        (Image.fromarray(PIXELS.astype(np.uint16) * 16), "grey12.png", PIXELS),
         (grey(), "a name without an ending", PIXELS),
     ],
 )
