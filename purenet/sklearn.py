@@ -174,7 +174,7 @@ class PurenetClassifier(ClassifierMixin, BaseEstimator):
         if first and classes is None:
             raise ValueError("the first call of partial_fit needs all classes")
         check_classification_targets(y)
-        start = self._untrained(X, classes) if first else vars(self)
+        start = self._untrained(X, classes) if first else dict(vars(self))
         if (
             not first
             and classes is not None
@@ -264,7 +264,8 @@ class PurenetClassifier(ClassifierMixin, BaseEstimator):
         )
         patience = check_integer("n_iter_no_change", self.n_iter_no_change, least=1)
         records = epochs(start["params_"], (X, y), cfg, state=start["_state"])
-        vars(self).update(start)  # all arguments are right
+        for name, value in start.items():  # all arguments are right
+            setattr(self, name, value)
         best, best_record, waited = -np.inf, None, 0
         for record in records:
             self.params_, self._state = record.params, record.state
