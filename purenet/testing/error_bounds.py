@@ -82,7 +82,13 @@ def join(f: Callable[[list[NDArray[np.float64]]], NDArray[np.float64]], *parts: 
 
 
 class Arithmetic:
-    """Compute in a working precision, on arrays known within an error."""
+    """Compute in a working precision, on arrays known within an error.
+
+    Parameters
+    ----------
+    dtype : dtype
+        The working precision.
+    """
 
     def __init__(self, dtype: DTypeLike) -> None:
         info = np.finfo(dtype)
