@@ -46,11 +46,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add options: ``--long`` runs tests of reliability in full, ``--mpi`` those of ``mpirun``."""
     parser.addoption("--long", action="store_true", help="run the long forms of tests/reliability")
     parser.addoption("--mpi", action="store_true", help="run tests/mpi, which calls mpirun")
+    parser.addoption(
+        "--programs", action="store_true", help="run tests/programs, which calls node and cc"
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out ``tests/mpi`` unless it is asked for."""
-    return (collection_path.name == "mpi" and not config.getoption("--mpi")) or None
+    """Leave out ``tests/mpi`` and ``tests/programs`` unless they are asked for."""
+    asked = {name: config.getoption(f"--{name}") for name in ("mpi", "programs")}
+    return not asked.get(collection_path.name, True) or None
 
 
 def pytest_report_header() -> str:

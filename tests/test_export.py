@@ -144,6 +144,19 @@ def test_other_names_with_numbers_are_understood() -> None:
         assert all(np.array_equal(again[name], params[name]) for name in params)
 
 
+def test_a_tensor_that_numpy_cannot_hold_is_named() -> None:
+    """For example one that a gradient is recorded for, which raises RuntimeError in PyTorch."""
+
+    class Recorded:
+        def __array__(self, *_: Any, **__: Any) -> Any:
+            raise RuntimeError("it requires grad")
+
+    with pytest.raises(
+        ValueError, match=r"^0\.weight cannot become an array of NumPy: it requires"
+    ):
+        export.from_state_dict({"0.weight": Recorded()})
+
+
 if find_spec("torch"):
 
     @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 import purenet
 from purenet import Config
-from purenet.cli import check, export, predict, reproduce
+from purenet.cli import check, export, predict, reproduce, vectors
 from purenet.cli.backends import BACKENDS, Backend, ReportedError
 from purenet.cli.folder import RunFolder, SavedRun
 from purenet.cli.job import DTYPES, PRESETS, prepare_job, run_job
@@ -243,7 +243,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="purenet", description="Train and use a multilayer perceptron.")
     parser.add_argument("--version", action="version", version=f"purenet {purenet.__version__}")
     commands = parser.add_subparsers(
-        required=True, metavar="train | predict | evaluate | export | reproduce | check"
+        required=True, metavar="train | predict | evaluate | export | reproduce | check | vectors"
     )
 
     train = _add_command(
@@ -367,6 +367,14 @@ def _parser() -> argparse.ArgumentParser:
         commands, "check", check.check, "try the laws of purenet.testing on an implementation"
     )
     check.add_options(survey)
+
+    judging = _add_command(
+        commands,
+        "vectors",
+        vectors.vectors,
+        "write test vectors for other languages, or judge the results of a program by them",
+    )
+    vectors.add_options(judging)
     return parser
 
 
