@@ -47,7 +47,18 @@ H = (
 
 
 def params_of(inputs: dict[str, Any]) -> Params:
-    """Return the parameters among the inputs of a case."""
+    """Return the parameters among the inputs of a case.
+
+    Parameters
+    ----------
+    inputs : dict
+        The inputs of the case.
+
+    Returns
+    -------
+    dict of numpy.ndarray
+        W1, b1, ..., WL, bL.
+    """
     return {name: inputs[name] for name in names(sum(k[0] == "W" and k != "W" for k in inputs))}
 
 
