@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 import purenet
 from purenet import Config
-from purenet.cli import check, export, predict, reproduce, vectors
+from purenet.cli import check, explain, export, predict, reproduce, vectors
 from purenet.cli.backends import BACKENDS, Backend, ReportedError
 from purenet.cli.folder import RunFolder, SavedRun
 from purenet.cli.job import DTYPES, PRESETS, prepare_job, run_job
@@ -135,9 +135,9 @@ def _train(args: argparse.Namespace, signals: Signals, backend: Backend) -> None
     finally:
         files = run.close()
         if table and files:
-            print(
-                "; ".join(filter(None, [f"{run.folder}: {', '.join(files)}", run.without_curves]))
-            )
+            hint = f"to see it at work: purenet explain {run.folder}"
+            parts = [f"{run.folder}: {', '.join(files)}", run.without_curves, hint]
+            print("; ".join(filter(None, parts)))
 
 
 def _open_run(args: argparse.Namespace) -> tuple[RunFolder, SavedRun | None]:
@@ -243,7 +243,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="purenet", description="Train and use a multilayer perceptron.")
     parser.add_argument("--version", action="version", version=f"purenet {purenet.__version__}")
     commands = parser.add_subparsers(
-        required=True, metavar="train | predict | evaluate | export | reproduce | check | vectors"
+        required=True,
+        metavar="train | predict | evaluate | explain | export | reproduce | check | vectors",
     )
 
     train = _add_command(
@@ -354,6 +355,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_model(exporting)
     export.add_options(exporting)
+
+    explaining = _add_command(
+        commands,
+        "explain",
+        explain.explain,
+        "write a page on which one example passes through a network",
+    )
+    _add_model(explaining)
+    _add_data(explaining, default="mnist")
+    explain.add_options(explaining)
 
     report = _add_command(
         commands,

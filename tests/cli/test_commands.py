@@ -130,8 +130,10 @@ def test_train_prints_a_table_and_saves_a_run(call: Cli, monkeypatch: pytest.Mon
     ]
     assert [line.split()[0] for line in epochs] == ["1", "2"]
     assert {len(line) for line in epochs} == {len(columns)}
+    files, hint = files.split("; ")
     assert set(re.split(", |: ", files)) == {"purenet-run"} | RUN
     assert names("purenet-run") == RUN
+    assert hint == "to see it at work: purenet explain purenet-run"
 
 
 def test_json_prints_the_lines_of_the_history(call: Cli) -> None:

@@ -1,0 +1,1 @@
+"""A page on which one example passes through a trained network, with every number visible."""

@@ -1,0 +1,173 @@
+"""The page in a real browser: ``pytest -n 0 tests/explanation/browser.py``, which needs Chromium.
+
+Its name keeps it out of the default run. RUN=FOLDER takes the network of a run, and SHOTS=FOLDER
+keeps screenshots.
+"""
+
+import base64
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import purenet
+from benchmarks.pictures import STROKES
+from purenet.explanation.page import render
+from purenet.files import checkpoints
+from purenet.params import Params
+from purenet.testing.error_bounds import probability_bound
+from tests.support.chromium import VIEWS, Chromium, show
+
+TEST = purenet.datasets.mnist()[1]
+CFG = purenet.Config()
+
+CHOOSE = """(select => {
+    select.value = %d;
+    select.dispatchEvent(new Event("input"));
+})(document.getElementById("example"))"""
+TRAIN = """new Promise(done => {
+    const button = document.getElementById("train");
+    const look = () => button.disabled ? setTimeout(look, 100) : done(true);
+    button.click();
+    setTimeout(look, 100);
+})"""
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    """Return a trained network: that of a run, or one of three epochs."""
+    if "RUN" in os.environ:
+        return checkpoints.load(os.environ["RUN"]).params
+    start = purenet.init([784, 200, 50, 10])
+    return purenet.train(start, purenet.datasets.mnist()[0], purenet.Config(epochs=3)).params
+
+
+@pytest.fixture(scope="module")
+def page(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the page under test."""
+    path = tmp_path_factory.mktemp("page") / "explain.html"
+    path.write_text(render(params, TEST, CFG), encoding="utf-8")
+    assert path.stat().st_size < 3_000_000
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chromium]:
+    """Return a browser."""
+    with Chromium() as chromium:
+        yield chromium
+
+
+def text(browser: Chromium, name: str) -> str:
+    """Return the text of an element."""
+    found: str = browser.value(f'document.getElementById("{name}").textContent')
+    return found
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_page_shows_numbers_within_a_second(
+    page: Path, browser: Chromium, view: str, scheme: str
+) -> None:
+    """There are no errors, no requests and no horizontal scroll, and each picture is drawn."""
+    started = time.monotonic()
+    size = show(browser, page, view, scheme)
+    assert text(browser, "answer").startswith("7 ")
+    assert time.monotonic() - started < 1
+    requests = [request["request"]["url"] for request in browser.named("Network.requestWillBeSent")]
+    assert [url for url in requests if not url.startswith("data:")] == [page.as_uri()]
+    assert browser.named("Log.entryAdded", "Runtime.exceptionThrown") == []
+    assert browser.named("Runtime.consoleAPICalled") == []
+    assert browser.value("document.documentElement.scrollWidth") <= size["width"]
+    blank = """[...document.querySelectorAll("canvas.numbers")].filter(c => c.id !== "W1-change"
+        && !c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some(v => v)).length"""
+    assert browser.value(blank) == 0
+    if "SHOTS" in os.environ:
+        height = browser.value("document.documentElement.scrollHeight")
+        browser("Emulation.setDeviceMetricsOverride", **size | {"height": height})
+        png = browser("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+        (Path(os.environ["SHOTS"]) / f"{view}-{scheme}.png").write_bytes(base64.b64decode(png))
+
+
+def test_probabilities_are_those_of_purenet(page: Path, browser: Chromium, params: Params) -> None:
+    """For thirty examples they differ by no more than two correct evaluations may."""
+    show(browser, page, "desktop", "light")
+    for i in range(30):
+        browser.value(CHOOSE % i)
+        p = np.array(browser.value("window.probabilities"))
+        pixels = TEST[0][i : i + 1]
+        ours = purenet.predict_proba(params, pixels, input_scale=CFG.input_scale)[0]
+        x = pixels.astype(np.float32) * np.float32(CFG.input_scale)
+        assert np.all(np.abs(p - ours) <= 2 * probability_bound(params, x)[0])
+
+
+def pointer(browser: Chromium, kind: str, x: float, y: float) -> None:
+    """Send an event of the mouse."""
+    browser("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+
+
+def test_digits_drawn_with_the_pointer_are_read(page: Path, browser: Chromium) -> None:
+    """Of ten digits drawn by real events of the pointer, at least eight are read right."""
+    show(browser, page, "desktop", "light")
+    box = browser.value("""(r => [r.x, r.y, r.width, r.height])(
+        document.getElementById("drawing").getBoundingClientRect())""")
+    left, top, width, height = box
+    right = 0
+    for digit, strokes in STROKES.items():
+        browser.value('document.getElementById("clear").click()')
+        for stroke in strokes:
+            points = [
+                (left + width * (0.25 + 0.6 * u), top + height * (0.12 + 0.76 * v))
+                for u, v in stroke
+            ]
+            pointer(browser, "mousePressed", *points[0])
+            for point in points[1:]:
+                pointer(browser, "mouseMoved", *point)
+            pointer(browser, "mouseReleased", *points[-1])
+        right += text(browser, "answer").startswith(f"{digit} ")
+    assert right >= 8
+
+
+def test_the_keyboard_draws(page: Path, browser: Chromium) -> None:
+    """Arrow keys draw a line, which changes the input."""
+    show(browser, page, "desktop", "light")
+    before = browser.value('document.getElementById("a0").numbers')
+    browser.value('document.getElementById("drawing").focus()')
+    for _ in range(6):
+        for kind in ("keyDown", "keyUp"):
+            browser("Input.dispatchKeyEvent", type=kind, key="ArrowDown", code="ArrowDown")
+    assert browser.value('document.getElementById("a0").numbers') != before
+    assert text(browser, "answer").startswith("1 ")
+
+
+def test_slopes_differ_at_a_kink_and_agree_elsewhere(page: Path, browser: Chromium) -> None:
+    """A central difference equals the gradient away from a kink; at one the two sides differ."""
+    show(browser, page, "desktop", "light")
+
+    def numbers() -> dict[str, float]:
+        names = ("left", "central", "right", "gradient")
+        return {name: float(text(browser, f"nudge-{name}")) for name in names}
+
+    smooth = numbers()
+    assert abs(smooth["central"] - smooth["gradient"]) < 1e-6 * (1 + abs(smooth["gradient"]))
+    browser.value('document.getElementById("kink").click()')
+    assert abs(float(text(browser, "nudge-z"))) < 1e-12
+    kink = numbers()
+    sides = sorted([kink["left"], kink["right"]], key=lambda slope: abs(slope - kink["gradient"]))
+    assert abs(sides[1] - sides[0]) > 10 * abs(sides[0] - kink["gradient"])
+
+
+def test_a_step_lowers_the_loss_and_training_learns(page: Path, browser: Chromium) -> None:
+    """Ten steps on an example lower its loss; the small network reads most of the other digits."""
+    show(browser, page, "desktop", "light")
+    before = float(text(browser, "loss"))
+    browser.value("""for (let i = 0; i < 10; i++) document.getElementById("step").click()""")
+    assert float(text(browser, "loss")) < before
+    browser.value('document.getElementById("reset").click()')
+    assert float(text(browser, "loss")) == before
+    browser.value(TRAIN)
+    accuracy = float(text(browser, "training").split()[-2])
+    assert accuracy > 60
