@@ -28,7 +28,7 @@ from purenet.evaluation import evaluate_logits, logits
 from purenet.files import checkpoints, datasets
 from purenet.params import check_data, sizes
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 COLUMNS = "epoch      loss  test loss  test accuracy  seconds  samples/s"
 LINE = (
@@ -223,7 +223,7 @@ INTERVAL = _option_type(_parse_interval, "epochs as 2, seconds as 30s or steps a
 
 def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the arguments. The error about an unknown option names the one that was meant."""
-    args, unknown = _parser().parse_known_args(argv)
+    args, unknown = make_parser().parse_known_args(argv)
     if not unknown:
         return args
     known = re.findall(r"--[a-z][a-z0-9-]+", args.format_help())
@@ -239,7 +239,14 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands.
+
+    Returns
+    -------
+    argparse.ArgumentParser
+        The parser, whose subparsers are the commands.
+    """
     parser = _Parser(prog="purenet", description="Train and use a multilayer perceptron.")
     parser.add_argument("--version", action="version", version=f"purenet {purenet.__version__}")
     commands = parser.add_subparsers(

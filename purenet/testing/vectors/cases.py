@@ -19,7 +19,7 @@ FLAGS = {
     "deep": "A network of five layers. Code that is written for two or three layers fails here.",
     "square": "Square weights that are not symmetric. A forgotten transposition shows only here.",
     "odd-batch": "An odd number of examples. Code that takes two at a time may leave out the last.",
-    "tile-edge": "One column more than a power of two. The last tile holds one column.",
+    "tile-edge": "A row, a term or a column more than a power of two. The last tile is not full.",
     "long-sum": "Sums of more than 1,024 terms. A block at the end may be missing.",
     "zeros": "A row of zeros, by which nothing can be divided.",
     "tiny": "Numbers whose products are near the least normal number of float32. Rounding to a "
@@ -31,14 +31,15 @@ FLAGS = {
     "that are not.",
     "nan": "A NaN in an input. It must show in the results that depend on it, and in no others.",
     "relu-at-zero": "A ReLU whose input is exactly 0. Its derivative is 0 there.",
+    "large-logits": "A network with logits beyond 100, whose exponentials overflow.",
     "logit-1e4": "Logits that differ by 10,000. The exponential of the difference is 0 in every "
     "format, and the logarithm of the probability is not.",
-    "shifted-logits": "Logits that share an offset. Unless the maximum is subtracted first, they "
-    "lose digits.",
+    "shifted-logits": "Logits that share an offset. Unless the maximum is subtracted before "
+    "anything is added to a logit, they lose digits.",
     "equal-logits": "Rows in which several logits are the largest.",
     "negative-logits": "Logits that are all far below 0. A maximum that starts from 0 is wrong.",
-    "unlike-rows": "Rows with maxima that differ by 200. The maximum of the whole batch is of no "
-    "use to all rows but one.",
+    "unlike-rows": "Rows with maxima that differ by 200. Each needs its own, subtracted before "
+    "anything is added to a logit: z - (max + log Σ) loses digits.",
     "last-class": "Labels of the last class.",
     "l2": "A penalty on weights, beside biases that are not 0 and not penalised.",
     "momentum-0": "Momentum 0: plain gradient descent. Code may take 0 for a missing value.",
@@ -105,8 +106,8 @@ class Source:
     def __init__(self, seed: str, bits: int) -> None:
         self.random, self.bits = Random(seed), bits
 
-    def size(self, *sizes: int) -> int:
-        """Choose a size."""
+    def size(self, *sizes: Any) -> Any:
+        """Choose a size or a rate."""
         return self.random.choice(sizes)
 
     def array(self, *shape: int) -> Vector:
@@ -187,7 +188,7 @@ def masks(n: tuple[int, ...] = (2, 4), m: tuple[int, ...] = (3, 5)) -> Draw:
 
     def draw(source: Source) -> dict[str, Any]:
         shape = source.size(*n), source.size(*m)
-        return {"delta": source.array(*shape), "z": source.array(*shape)}
+        return {"delta": source.array(*shape), "z": 8 * source.array(*shape)}
 
     return draw
 
@@ -214,9 +215,12 @@ def last_class(inputs: dict[str, Any], _: Source) -> None:
     inputs["y"][-1] = classes - 1
 
 
-def far_logits(inputs: dict[str, Any], _: Source) -> None:
-    """Lower one logit of the first row to -9,984, which 8 binary digits hold."""
-    inputs["z"][0, 1] = -9984.0
+def far_logits(inputs: dict[str, Any], source: Source) -> None:
+    """Lower one logit of the first row to -9,984, which 8 binary digits hold, and label it."""
+    column = 1 if source.bits == 8 else 0
+    inputs["z"][0, column] = -9984.0
+    if "y" in inputs:
+        inputs["y"][0] = column
 
 
 def spread(z: Vector, source: Source, start: float, step: float) -> None:
@@ -240,9 +244,9 @@ def negative(inputs: dict[str, Any], source: Source) -> None:
     spread(inputs["z"], source, -256, -2)
 
 
-def one_largest(inputs: dict[str, Any], _: Source) -> None:
-    """Let the first logit of each row be the largest."""
-    inputs["z"][:, 0] = 4.5
+def one_largest(inputs: dict[str, Any], source: Source) -> None:
+    """Let the first or the last logit of each row be the largest."""
+    inputs["z"][:, 0 if source.bits == 8 else -1] = 4.5
 
 
 def tie(inputs: dict[str, Any], _: Source) -> None:
@@ -256,8 +260,8 @@ def step(n: tuple[int, ...] = (2, 4), m: tuple[int, ...] = (3, 5), **rates: floa
 
     def draw(source: Source) -> dict[str, Any]:
         shape = source.size(*n), source.size(*m)
-        arrays = {name: source.array(*shape) for name in "pvg"}
-        return arrays | {"learning_rate": 0.1, "momentum": 0.9} | rates
+        arrays = {name: 4 * source.array(*shape) for name in "pvg"}
+        return arrays | {"learning_rate": source.size(0.1, 1.0), "momentum": 0.9} | rates
 
     return draw
 
@@ -280,14 +284,19 @@ def network(
 
 
 def at_zero(inputs: dict[str, Any], _: Source) -> None:
-    """Bring the first hidden unit to exactly 0 for the first example."""
-    inputs["x"][0, 1:], inputs["x"][0, 0] = 0.0, 0.5
-    inputs["b1"][0] = -inputs["W1"][0, 0] / 2
+    """Bring the first hidden unit to 0 for the first example, in any order of its sum."""
+    inputs["x"][0], inputs["b1"][0] = 0.0, 0.0
+
+
+def large_logits(inputs: dict[str, Any], _: Source) -> None:
+    """Enlarge the last layer, so that logits are beyond 100."""
+    inputs["W2"] *= 512
 
 
 def half(inputs: dict[str, Any], _: Source) -> None:
-    """Put zeros among the inputs of ReLU."""
+    """Put zeros among the inputs of ReLU, and numbers near 0."""
     inputs["z"][::2, ::2] = 0.0
+    inputs["z"][1::2, 0], inputs["z"][1::2, 1] = 2.0**-30, -(2.0**-30)
 
 
 def zero_row(inputs: dict[str, Any], _: Source) -> None:
@@ -316,7 +325,7 @@ def for_products(of: Callable[[Draw], Draw] = lambda draw: draw) -> dict[str, Dr
         "one-row": of(product(n=(1,))),
         "square": of(product(k=(4,), m=(4,))),
         "odd-batch": of(product(n=(3, 5))),
-        "tile-edge": of(product(m=(17, 33))),
+        "tile-edge": of(product((18, 34), (65,), (17, 33))),
         "nan": changed(of(product()), set_nan),
     }
 
@@ -328,7 +337,7 @@ def for_logits(of: Callable[[Draw], Draw] = lambda draw: draw) -> dict[str, Draw
         "one-row": of(logits(n=(1,))),
         "one-class": of(logits(classes=(1,))),
         "odd-batch": of(logits(n=(3, 5))),
-        "tile-edge": changed(of(logits(classes=(17, 33))), one_largest),
+        "tile-edge": changed(of(logits((18, 34), (17, 33))), one_largest),
         "long-sum": changed(of(logits(classes=(1031,))), one_largest),
         "logit-1e4": changed(of(logits()), far_logits),
         "shifted-logits": changed(of(logits()), shift),
@@ -357,7 +366,10 @@ DRAWS: dict[str, dict[str, Draw]] = {
         "large": scaled(product(), x=2.0**20, b=2.0**20),
         "cancellation": changed(product(), cancel),
     },
-    "linear_relu": for_products() | {"large": scaled(product(), x=2.0**20, b=2.0**20)},
+    "linear_relu": for_products() | {
+        "long-sum": product(k=(1031,)),
+        "large": scaled(product(), x=2.0**20, b=2.0**20),
+    },
     "linear_backward": for_products(with_delta) | {
         "long-sum": with_delta(product(n=(1031,), m=(2,))),
     },
@@ -365,7 +377,7 @@ DRAWS: dict[str, dict[str, Draw]] = {
         "ordinary": masks(),
         "one-row": masks(n=(1,)),
         "odd-batch": masks(n=(3, 5)),
-        "tile-edge": masks(m=(17, 33)),
+        "tile-edge": masks((18, 34), (17, 33)),
         "relu-at-zero": changed(masks(), half),
         "nan": changed(masks(), set_nan),
     },
@@ -378,7 +390,7 @@ DRAWS: dict[str, dict[str, Draw]] = {
     },
     "momentum_step": {
         "ordinary": step(),
-        "tile-edge": step(m=(17, 33)),
+        "tile-edge": step((18, 34), (17, 33)),
         "momentum-0": step(momentum=0.0),
         "momentum-0.999": step(momentum=0.999),
         "rate-0": step(learning_rate=0.0),
@@ -386,11 +398,13 @@ DRAWS: dict[str, dict[str, Draw]] = {
     },
     "forward": for_networks(),
     "loss": for_networks(l2=0.0) | {
+        "large-logits": changed(network(y=True, l2=0.0), large_logits),
         "l2": network(y=True, l2=0.25),
         "one-class": network((5, 4, 1), y=True, l2=0.0),
         "last-class": changed(network(y=True, l2=0.0), last_class),
     },
     "backward": for_networks(l2=0.0) | {
+        "large-logits": changed(network(y=True, l2=0.0), large_logits),
         "l2": network(y=True, l2=0.25),
         "one-class": network((5, 4, 1), y=True, l2=0.0),
         "last-class": changed(network(y=True, l2=0.0), last_class),

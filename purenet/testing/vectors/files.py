@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
@@ -183,17 +184,21 @@ def load(folder: Path) -> list[dict[str, Any]]:
         tensors = from_bytes((folder / TENSORS).read_bytes())
         for operation in SIGNATURES:
             document = json.loads((folder / f"{operation}.json").read_text(encoding="utf-8"))
+            if document["version"] != VERSION:
+                raise ValueError(f"{operation}.json has the version {document['version']}")
             for case in document["cases"]:
                 arrays = {
                     kind: {name: _parts(a, tensors) for name, a in case[kind].items()}
                     for kind in ("inputs", "outputs")
                 }
                 inputs = {name: parts["values"] for name, parts in arrays["inputs"].items()}
+                if any(not {"high", "low"} <= parts.keys() for parts in arrays["outputs"].values()):
+                    raise ValueError(f"{case['name']} has no exact results")
                 found.append(
                     {**case, "operation": operation, "notes": document["notes"]}
                     | {"inputs": inputs, "outputs": arrays["outputs"]}
                 )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, SafetensorError) as error:
         raise ValueError(f"{folder} holds no vectors: {error!r}") from error
     return found
 

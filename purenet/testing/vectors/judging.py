@@ -1,6 +1,7 @@
 """Judge results by the vectors, and show which flag catches which mistake."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -73,11 +74,14 @@ class VectorReport:
         The precision that the results name.
     operations : list of OperationVerdict
         The findings of each operation with results.
+    not_judged : list of str
+        The operations without results.
     """
 
     program: str
     precision: str
     operations: list[OperationVerdict]
+    not_judged: list[str]
 
     @property
     def ok(self) -> bool:
@@ -98,6 +102,8 @@ class VectorReport:
                 lines += [f"case failed: {failure.case}", f"  {failure.message}"]
                 lines += [f"  {note}" for note in failure.notes]
             lines += [f"worst error {found.worst_share:.3g} of its bound ({found.where})"]
+        if self.not_judged:
+            lines += [f"not judged, as there are no results: {', '.join(self.not_judged)}"]
         return "\n".join([*lines, f"precision {self.precision}"])
 
 
@@ -130,7 +136,7 @@ def judge(results: Any, cases: Sequence[dict[str, Any]]) -> VectorReport:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if unknown := given.keys() - {case["name"] for case in cases}:
         raise ValueError(f"there is no case named {min(unknown)!r}")
-    verdicts = []
+    verdicts, not_judged = [], []
     for operation in dict.fromkeys(case["operation"] for case in cases):
         own = [
             case
@@ -140,9 +146,12 @@ def judge(results: Any, cases: Sequence[dict[str, Any]]) -> VectorReport:
         ]
         if any(case["name"] in given for case in own):
             verdicts.append(_judge_operation(operation, own, given, precision))
+        else:
+            not_judged.append(operation)
     if not verdicts:
         raise ValueError(f"the results have no case with a bound for {precision}")
-    return VectorReport(str(results.get("program", "a program")), precision, verdicts)
+    program = str(results.get("program", "a program"))
+    return VectorReport(program, precision, verdicts, not_judged)
 
 
 def _judge_operation(
@@ -150,49 +159,58 @@ def _judge_operation(
 ) -> OperationVerdict:
     worst, where, failures = 0.0, "no element", []
     for case in cases:
-        try:
-            share, element = _worst_of_case(case, given.get(case["name"]), precision)
-            if share > worst:
-                worst, where = share, f"{element}, {case['name']}"
-        except ValueError as problem:
+        share, element, problem = _judge_case(case, given.get(case["name"]), precision)
+        if share > worst:
+            worst, where = share, f"{element}, {case['name']}"
+        if problem:
             notes = [f"{flag}: {case['notes'][flag]}" for flag in case["flags"]]
-            failures.append(CaseFailure(case["name"], str(problem), notes))
+            failures.append(CaseFailure(case["name"], problem, notes))
     return OperationVerdict(operation, len(cases), worst, where, failures)
 
 
-def _worst_of_case(case: dict[str, Any], outputs: Any, precision: str) -> tuple[float, str]:
-    """Return the largest share of a bound, and the element that has it, or raise ValueError."""
-    worst, element = 0.0, "no element"
+def _judge_case(case: dict[str, Any], outputs: Any, precision: str) -> tuple[float, str, str]:
+    """Return the largest share of a bound, the element that has it, and what is wrong, or ""."""
+    worst, element, problem = 0.0, "no element", ""
     if not isinstance(outputs, dict):
-        raise ValueError("it has no results")
+        return worst, element, "it has no results"
+    if unknown := outputs.keys() - case["outputs"].keys():
+        return worst, element, f"it has no result named {min(unknown)!r}"
     for name, parts in case["outputs"].items():
         high, error = parts["high"], parts[f"error.{precision}"]
-        got = _as_array(name, outputs.get(name), high.shape)
+        got = _as_array(outputs.get(name), high.shape)
+        if got is None:
+            return worst, element, f"{name} must hold numbers of shape {list(high.shape)}"
         missing = np.isnan(high)
         if (np.isnan(got) != missing).any():
             index = _index(np.isnan(got) != missing)
             expected = "NaN" if missing[index] else f"{high[index]:.9g}"
-            raise ValueError(f"{_label(name, index)} is {got[index]:.9g}, expected {expected}")
+            return worst, element, f"{_label(name, index)} is {got[index]:.9g}, expected {expected}"
         exact = Double(np.where(missing, 0, high), np.where(missing, 0, parts["low"]))
         share, index = worst_share(np.where(missing, 0, got), exact, error, FORMATS[precision])
-        if share > 1:
-            raise ValueError(
+        if share > worst:
+            worst, element = share, _label(name, index)
+        if share > 1 and not problem:
+            problem = (
                 f"{_label(name, index)} is {got[index]:.9g}, exact {high[index]:.17g}: off by "
                 f"{abs(got[index] - high[index]):.3g} where rounding explains {error[index]:.3g}"
             )
-        if share >= worst:
-            worst, element = share, _label(name, index)
-    return worst, element
+    return worst, element, problem
 
 
-def _as_array(name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return a result of a program as an array."""
+def _as_array(value: Any, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
+    """Return a result of a program as an array, or None. Lists may be flat."""
+    words = {None: math.nan, "NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
     try:
-        flat = np.asarray(value, object).ravel()
-        numbers = [np.nan if number is None else float(number) for number in flat]
-        return np.array(numbers, float).reshape(shape)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must hold numbers of shape {list(shape)}") from None
+        array = np.asarray(value, object)
+        if array.shape not in (shape, (math.prod(shape),)):
+            return None
+        numbers = [
+            float(number) if type(number) in (int, float) else words[number]
+            for number in array.ravel()
+        ]
+    except (TypeError, ValueError, KeyError, OverflowError):
+        return None
+    return np.array(numbers, float).reshape(shape)
 
 
 def _index(found: NDArray[np.bool]) -> tuple[int, ...]:
@@ -226,9 +244,8 @@ def flag_table(cases: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, str,
             inputs = {name: _narrow(value) for name, value in case["inputs"].items()}
             with np.errstate(all="ignore"):
                 results = mutant.function(inputs)
-            try:
-                _worst_of_case(case, results, "float32")
-            except ValueError:
+            listed = {name: np.asarray(array, float).tolist() for name, array in results.items()}
+            if _judge_case(case, listed, "float32")[2]:
                 caught |= set(case["flags"] or ["ordinary"])
         yield flag, mutant.operation, mutant.description, caught
 

@@ -70,7 +70,7 @@ def power(x: Array, *, at_zero: float) -> Array:
 def pruned(_: Inputs, z: Array) -> Any:
     """Return results with 0 for what is much smaller than the largest of its row."""
     size = np.abs(z)
-    return np.where(size < 2.0**-12 * size.max(axis=1, keepdims=True), 0 * z, z)
+    return np.where(size < 2.0**-14 * size.max(axis=1, keepdims=True), 0 * z, z)
 
 
 def logs(z: Array, top: Array) -> Array:
@@ -90,6 +90,11 @@ def ties_once(inputs: Inputs, _: Array) -> Array:
     s = z - largest(z)
     others = np.where(s < 0, np.exp(s), 0 * s).sum(axis=1, keepdims=True)
     return s - np.log1p(others)  # type: ignore[no-any-return]
+
+
+def penalty(inputs: Inputs) -> Any:
+    """Return ½ l2 Σ W²."""
+    return inputs["l2"] / 2 * sum(np.sum(W * W) for W, _ in layers(params_of(inputs)))
 
 
 def without_last_relu(inputs: Inputs, _: Array) -> Array:
@@ -113,7 +118,7 @@ MUTANTS: dict[str, Mutant] = {
         0 * dx if len(dx) == 1 else dx)),
     "one-term": of("linear", "sums start with the second term", lambda i, z: (
         0 * z + i["b"] if i["x"].shape[1] == 1 else z)),
-    "one-class": of("log_softmax", "the second largest logit is looked for", lambda i, log_p: (
+    "one-class": of("log_softmax", "NaN, as there is no second logit", lambda i, log_p: (
         np.nan * log_p if log_p.shape[1] == 1 else log_p)),
     "one-layer": of("forward", "ReLU after the only layer", lambda i, z: (
         z if "W2" in i else np.maximum(z, 0))),
@@ -137,6 +142,9 @@ MUTANTS: dict[str, Mutant] = {
     "nan": of("linear", "NaN replaced by 0", lambda i, z: np.nan_to_num(z)),
     "relu-at-zero": of("relu_backward", "δ passed where z = 0", lambda i, dz: np.where(
         i["z"] >= 0, i["delta"], 0 * dz)),
+    "large-logits": Mutant("loss", "no maximum subtracted", lambda i: {
+        "loss": -logs(compute("forward", i)["logits"], np.zeros((1, 1)))[
+            range(len(i["y"])), i["y"]].mean() + penalty(i)}),
     "logit-1e4": of("log_softmax", "the logarithm of the softmax", lambda i, log_p: np.log(
         np.exp(log_p))),
     "shifted-logits": of("log_softmax", "the maximum subtracted only above 80", lambda i, _: logs(
