@@ -24,7 +24,7 @@ export const normalise = (ink, side) => {
       return sum / ((y1 - y0) * (x1 - x0));
     });
   });
-  const most = Math.max(...small.flat());
+  const most = small.flat().reduce((m, v) => Math.max(m, v));
   const place = (masses, n) => {
     const total = masses.reduce((a, b) => a + b);
     const centre = masses.reduce((sum, mass, i) => sum + mass * (i + 0.5), 0) / total;
@@ -51,7 +51,8 @@ export const colour = (v, most) => {
 };
 
 // Draws numbers in a canvas as cells of a grid.
-export const draw = (canvas, numbers, [rows, columns], most = Math.max(...numbers.map(Math.abs))) => {
+export const draw = (canvas, numbers, [rows, columns]) => {
+  const most = numbers.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
   const image = new ImageData(columns, rows);
   numbers.forEach((v, i) => image.data.set(colour(v, most), 4 * i));
   canvas.width = columns;

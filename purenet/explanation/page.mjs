@@ -1,6 +1,6 @@
 // The page of `purenet explain`: one example on its way through a network.
 
-import { backward, forward, loss, log_softmax, step, transpose, zeros } from "./network.mjs";
+import { backward, forward, loss, log_softmax, matmul, step, transpose, zeros } from "./network.mjs";
 import { draw, drawCurves, drawPictures, grid, normalise } from "./drawing.mjs";
 
 const $ = (id) => document.getElementById(id);
@@ -32,6 +32,7 @@ const state = { params: original, velocity: zeros(original), steps: 0, x: null, 
 const show = (id, numbers, shape = grid(numbers.length)) => {
   draw($(id), numbers, shape);
   $(id).numbers = numbers;
+  $(`${id}-value`).textContent = ""; // of earlier numbers
   const details = $(`${id}-numbers`);
   const write = () => {
     if (details.open) details.lastElementChild.textContent = numbers.map((v, i) => `[${i}] ${number(v)}`).join("  ");
@@ -66,6 +67,7 @@ for (const canvas of document.querySelectorAll("canvas.numbers")) {
 const showPictures = (id, units) => {
   const canvas = $(id);
   drawPictures(canvas, units, side);
+  $(`${id}-value`).textContent = "";
   canvas.describe = (index) => {
     const i = Math.floor(index / canvas.width), j = index % canvas.width, cell = side + 1;
     const q = Math.floor(i / cell) * 20 + Math.floor(j / cell), p = (i % cell) * side + (j % cell);
@@ -87,7 +89,7 @@ const bars = (logits, p) => {
     });
     cells[0].scope = "row";
     const bar = document.createElement("td"), meter = document.createElement("meter");
-    meter.value = p_j;
+    if (Number.isFinite(p_j)) meter.value = p_j;
     meter.setAttribute("aria-label", `probability of ${classes[j]}`);
     bar.append(meter);
     row.append(...cells, bar);
@@ -104,7 +106,13 @@ const update = () => {
     if (k < depth) show(`a${k}`, a[k][0]);
     show(`z${k}`, z[k - 1][0]);
     show(`delta${k}`, deltas[k - 1][0]);
-    if (k > 1) show(`W${k}-gradient`, transpose(grads[`W${k}`]).flat(), [sizes[k], sizes[k - 1]]);
+    if (k > 1) {
+      show(`W${k}-gradient`, transpose(grads[`W${k}`]).flat(), [sizes[k], sizes[k - 1]]);
+      $(`W${k}-gradient`).describe = (index) => {
+        const p = index % sizes[k - 1], q = Math.floor(index / sizes[k - 1]);
+        return [`[${p}, ${q}]`, grads[`W${k}`][p]?.[q]];
+      };
+    }
     show(`b${k}-gradient`, grads[`b${k}`]);
   }
   showPictures("W1-gradient", transpose(grads.W1));
@@ -115,7 +123,7 @@ const update = () => {
   $("loss").textContent = number(J);
   $("cross-entropy").textContent = number(-Math.log(p[state.y]));
   $("probability").textContent = number(p[state.y]);
-  window.probabilities = p; // for tests
+  $("classes").numbers = p;
   nudge();
 };
 
@@ -131,9 +139,10 @@ const take = (row, label) => {
 };
 
 const chooseExample = () => {
-  const i = Number($("example").value);
+  const i = $("example").value;
   clearDrawing();
-  take(pixels[i], data.labels[i]);
+  if (i !== "own") take(pixels[i], data.labels[i]);
+  else if (data.picture) take(Array.from(bytes(data.picture)), data.label);
 };
 
 const pad = $("drawing"), ink = pad.getContext("2d", { willReadFrequently: true });
@@ -154,7 +163,9 @@ const takeDrawing = () => {
   const rows = Array.from({ length: pad.height }, (_, i) =>
     Array.from({ length: pad.width }, (_, j) => rgba[4 * (i * pad.width + j) + 3] / 255));
   const row = normalise(rows, side);
-  if (row) take(row);
+  if (!row) return;
+  $("example").value = "own";
+  take(row);
 };
 const placeOf = (event) => [
   (event.offsetX * pad.width) / pad.clientWidth,
@@ -188,7 +199,10 @@ pad.addEventListener("keydown", (event) => {
   }
   cursor = next;
 });
-$("clear").addEventListener("click", clearDrawing);
+$("clear").addEventListener("click", () => {
+  $("example").value = data.picture ? "own" : 0;
+  chooseExample();
+});
 
 // One weight.
 
@@ -214,20 +228,17 @@ const nudge = () => {
   $("nudge-z").textContent = k < depth ? number(state.seen.z[k - 1][0][q]) : "no ReLU follows";
 };
 $("kink").addEventListener("click", () => {
-  // The hidden unit nearest to 0, brought to 0 by the weight of the strongest pixel.
+  // The hidden unit nearest to 0, brought to 0 by its bias; the weight of the strongest pixel.
   const z = state.seen.z[0][0], p = state.x.indexOf(Math.max(...state.x));
   const q = z.reduce((best, v, j) => (Math.abs(v) < Math.abs(z[best]) ? j : best), 0);
-  let params = state.params;
-  for (let i = 0; i < 3; i++) { // rounding may leave a little
-    const rest = i ? forwardHidden(params)[q] : z[q];
-    params = { ...params, W1: params.W1.map((row, r) => (r === p ? row.map((w, j) => (j === q ? w - rest / state.x[p] : w)) : row)) };
-  }
-  state.params = params;
+  const b1 = state.params.b1.map((b, j) => (j === q ? -matmul([state.x], state.params.W1)[0][j] : b));
+  state.params = { ...state.params, b1 };
   Object.entries({ layer: 1, row: p, column: q }).forEach(([id, value]) => ($(id).value = value));
   update();
 });
-const forwardHidden = (params) => backward(params, [state.x], [state.y], l2).z[0][0];
 for (const id of ["layer", "row", "column", "h"]) $(id).addEventListener("input", nudge);
+for (const id of ["layer", "row", "column"])
+  $(id).addEventListener("change", () => ["layer", "row", "column"].forEach((name, i) => ($(name).value = chosen()[i])));
 
 // Steps.
 
@@ -265,22 +276,22 @@ const accuracyOf = (params, from) => {
 };
 $("train").addEventListener("click", async () => {
   $("train").disabled = true;
-  const half = Math.round((2 * pixels.length) / 3), x = pixels.slice(0, half).map(scaled), y = data.labels.slice(0, half);
+  const learned = Math.round((2 * pixels.length) / 3), x = pixels.slice(0, learned).map(scaled), y = data.labels.slice(0, learned);
   let params = small(), velocity = zeros(params);
   const losses = [], accuracies = [];
   for (let epoch = 1; epoch <= EPOCHS; epoch++) {
     let total = 0;
-    for (let start = 0; start < half; start += BATCH) {
+    for (let start = 0; start < learned; start += BATCH) {
       const xs = x.slice(start, start + BATCH), ys = y.slice(start, start + BATCH);
       const { loss: J, grads } = backward(params, xs, ys, 0);
       [params, velocity] = step(params, velocity, grads, ...rates());
       total += J * xs.length;
     }
-    losses.push(total / half);
-    accuracies.push(accuracyOf(params, half));
+    losses.push(total / learned);
+    accuracies.push(accuracyOf(params, learned));
     drawCurves($("curve"), [losses, accuracies], ["#d2691e", "#2a6edc"]);
     $("training").textContent = `epoch ${epoch} of ${EPOCHS}: loss ${number(losses.at(-1))}, ` +
-      `accuracy on ${pixels.length - half} other digits ${(100 * accuracies.at(-1)).toFixed(0)} %`;
+      `accuracy on the ${pixels.length - learned} other examples ${(100 * accuracies.at(-1)).toFixed(0)} %`;
     await new Promise((resolve) => setTimeout(resolve));
   }
   $("train").disabled = false;
@@ -292,5 +303,5 @@ $("label").addEventListener("input", () => {
   update();
 });
 showRates();
-if (data.picture) take(Array.from(bytes(data.picture)), data.label);
-else chooseExample();
+$("example").value = data.picture ? "own" : data.first;
+chooseExample();

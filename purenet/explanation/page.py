@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from purenet import network, optim
 from purenet.config import Config
 from purenet.evaluation import predict
-from purenet.params import A, as_numpy, check_classes, check_data, check_params, sizes
+from purenet.params import A, as_numpy, check_classes, check_data, check_finite, check_params, sizes
 
 __all__ = ["EXAMPLES", "render"]
 
 EXAMPLES = 300
 """The number of examples that a page holds."""
+
+LARGEST = 2_000_000
+"""The most parameters of a page, whose size is six bytes for each in float32."""
 
 # What stands in the one line of a module that computes a stage.
 LINES = {
@@ -63,11 +66,12 @@ def render(
     params : dict of array
         W1, b1, ..., WL, bL, with hidden layers and a square number of inputs.
     data : (array, array)
-        Examples in 8-bit pixels and labels. The page holds `EXAMPLES` of them, from `example` on.
+        Examples in 8-bit pixels and labels. The page holds `EXAMPLES` of them, from `example` on if
+        there are so many.
     cfg : Config
         The configuration of the training: its scale of pixels, penalty, rate and momentum.
     example : int
-        The number of the first example.
+        The number of the example to begin with.
     picture : numpy.ndarray of uint8, shape (features,), optional
         Pixels of a picture to begin with, in place of the first example.
     classes : list of str, optional
@@ -92,6 +96,7 @@ def render(
     (True, False)
     """
     check_params(params)
+    check_finite("params", params)
     check_data(params, data)
     pixels, labels = data
     units = sizes(params)
@@ -99,6 +104,11 @@ def render(
     if side * side != units[0] or len(units) < 3:
         raise ValueError(
             "the page shows networks with a square number of inputs and with hidden layers, "
+            f"got {'-'.join(map(str, units))}"
+        )
+    if sum(p.size for p in map(np.asarray, params.values())) > LARGEST:
+        raise ValueError(
+            f"the page shows networks of at most {LARGEST:,} parameters, "
             f"got {'-'.join(map(str, units))}"
         )
     if pixels.dtype != np.uint8:
@@ -109,7 +119,8 @@ def render(
         [str(k) for k in range(units[-1])] if classes is None else check_classes(params, classes)
     )
     dtype = np.promote_types(as_numpy("W1", params["W1"]).dtype, np.float32)
-    chosen = slice(example, example + EXAMPLES)
+    start = max(0, min(example, len(pixels) - EXAMPLES))
+    chosen = slice(start, start + EXAMPLES)
     content = {
         "sizes": units,
         "params": {name: _base64(as_numpy(name, p).astype(dtype)) for name, p in params.items()},
@@ -119,6 +130,7 @@ def render(
         "input_scale": cfg.input_scale,
         "pixels": _base64(pixels[chosen]),
         "labels": labels[chosen].tolist(),
+        "first": example - start,
         "picture": None if picture is None else _base64(picture),
         "label": _prediction(params, picture, cfg),
     }
@@ -131,7 +143,7 @@ def render(
         side=side,
         classes=names,
         labels=content["labels"],
-        example=example,
+        start=start,
         cfg=cfg,
         log10_rate=min(max(math.log10(cfg.learning_rate or 1), -3), 0.5),
         data=json.dumps(content).replace("<", "\\u003c"),

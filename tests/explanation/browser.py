@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,11 +98,46 @@ def test_probabilities_are_those_of_purenet(page: Path, browser: Chromium, param
     show(browser, page, "desktop", "light")
     for i in range(30):
         browser.value(CHOOSE % i)
-        p = np.array(browser.value("window.probabilities"))
+        p = np.array(browser.value('document.getElementById("classes").numbers'))
         pixels = TEST[0][i : i + 1]
         ours = purenet.predict_proba(params, pixels, input_scale=CFG.input_scale)[0]
         x = pixels.astype(np.float32) * np.float32(CFG.input_scale)
         assert np.all(np.abs(p - ours) <= 2 * probability_bound(params, x)[0])
+
+
+def test_all_numbers_are_those_of_purenet(page: Path, browser: Chromium, params: Params) -> None:
+    """Activations, δ, gradients and the loss of an example, as pictures hold and describe them."""
+    show(browser, page, "desktop", "light")
+    browser.value(CHOOSE % 11)
+    x = (TEST[0][11:12].astype(np.float32) * np.float32(CFG.input_scale)).astype(np.float64)
+    y, wide = TEST[1][11:12], {name: p.astype(np.float64) for name, p in params.items()}
+    J, grads = purenet.backward(wide, x, y, l2=CFG.l2)
+
+    def numbers(name: str) -> Any:
+        return np.array(browser.value(f'document.getElementById("{name}").numbers'))
+
+    a = x
+    for k in (1, 2, 3):
+        z = a @ wide[f"W{k}"] + wide[f"b{k}"]
+        np.testing.assert_allclose(numbers(f"z{k}"), z[0], atol=1e-12)
+        np.testing.assert_allclose(numbers(f"delta{k}"), grads[f"b{k}"], atol=1e-14)
+        np.testing.assert_allclose(numbers(f"b{k}-gradient"), grads[f"b{k}"], atol=1e-14)
+        if k > 1:
+            gradient = numbers(f"W{k}-gradient").reshape(grads[f"W{k}"].T.shape)
+            np.testing.assert_allclose(gradient, grads[f"W{k}"].T, atol=1e-14)
+        if k < 3:
+            a = np.maximum(z, 0)
+            np.testing.assert_allclose(numbers(f"a{k}"), a[0], atol=1e-12)
+    np.testing.assert_allclose(numbers("a0"), x[0])
+    assert abs(float(text(browser, "loss")) / float(J) - 1) < 1e-3
+    p = purenet.predict_proba(wide, x)[0, y[0]]
+    assert abs(float(text(browser, "cross-entropy")) / -np.log(p) - 1) < 1e-3
+    # Unit 23 stands in the second row of pictures, the fourth from the left.
+    q, (row, column) = 23, (14, 15)
+    place = f"c.width * {29 + row} + {3 * 29 + column}"
+    found = browser.value(f'(c => c.describe({place}))(document.getElementById("W1-gradient"))')
+    assert found[0] == f"[{row * 28 + column}, {q}]"
+    assert abs(found[1] - grads["W1"][row * 28 + column, q]) < 1e-14
 
 
 def pointer(browser: Chromium, kind: str, x: float, y: float) -> None:
@@ -154,10 +190,24 @@ def test_slopes_differ_at_a_kink_and_agree_elsewhere(page: Path, browser: Chromi
     smooth = numbers()
     assert abs(smooth["central"] - smooth["gradient"]) < 1e-6 * (1 + abs(smooth["gradient"]))
     browser.value('document.getElementById("kink").click()')
-    assert abs(float(text(browser, "nudge-z"))) < 1e-12
+    assert float(text(browser, "nudge-z")) == 0
     kink = numbers()
     sides = sorted([kink["left"], kink["right"]], key=lambda slope: abs(slope - kink["gradient"]))
     assert abs(sides[1] - sides[0]) > 10 * abs(sides[0] - kink["gradient"])
+
+
+def test_the_page_goes_on_with_blank_inputs_and_diverging_steps(
+    page: Path, browser: Chromium
+) -> None:
+    """Many steps at the largest rate raise no error, and the reset brings everything back."""
+    show(browser, page, "desktop", "light")
+    before = text(browser, "loss")
+    browser.value("""(rate => { rate.value = 0.5; rate.dispatchEvent(new Event("input"));
+        for (let i = 0; i < 60; i++) document.getElementById("step").click();
+    })(document.getElementById("rate"))""")
+    browser.value('document.getElementById("reset").click()')
+    assert text(browser, "loss") == before
+    assert browser.named("Log.entryAdded", "Runtime.exceptionThrown") == []
 
 
 def test_a_step_lowers_the_loss_and_training_learns(page: Path, browser: Chromium) -> None:

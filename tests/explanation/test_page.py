@@ -48,16 +48,25 @@ def test_the_page_holds_the_network_bit_for_bit(dtype: str, kept: str) -> None:
     assert content["double"] == (dtype == "float64")
 
 
-@pytest.mark.parametrize(("example", "count"), [(0, EXAMPLES), (390, 10)])
-def test_the_page_holds_examples_from_the_chosen_one_on(example: int, count: int) -> None:
-    """Three hundred pictures and their labels, or those that are left."""
+@pytest.mark.parametrize(("example", "start"), [(0, 0), (50, 50), (390, 100)])
+def test_the_page_holds_examples_from_the_chosen_one_on(example: int, start: int) -> None:
+    """Three hundred pictures and their labels, the last ones if fewer are left."""
     page = render(PARAMS, (PIXELS, LABELS), CFG, example=example)
     content = content_of(page)
     pixels = decoded(content["pixels"], np.uint8).reshape(-1, 16)
-    assert np.array_equal(pixels, PIXELS[example : example + EXAMPLES])
-    assert content["labels"] == LABELS[example : example + EXAMPLES].tolist()
-    assert len(pixels) == count
+    assert np.array_equal(pixels, PIXELS[start : start + EXAMPLES])
+    assert content["labels"] == LABELS[start : start + EXAMPLES].tolist()
+    assert content["first"] == example - start
     assert f">{example}: {LABELS[example]}</option>" in page
+
+
+@pytest.mark.parametrize(
+    ("rate", "shown"), [(0.4, "-0.40"), (0, "0.00"), (1e-9, "-3.00"), (50, "0.50")]
+)
+def test_the_slider_of_the_rate_begins_at_that_of_the_training(rate: float, shown: str) -> None:
+    """It is a power of ten between 10⁻³ and 10^½; a rate of 0 has none."""
+    page = render(PARAMS, (PIXELS, LABELS), Config(learning_rate=rate))
+    assert f'step="0.05" value="{shown}"' in page
 
 
 def test_a_picture_comes_first_with_the_class_that_the_network_reads() -> None:
@@ -101,6 +110,13 @@ def test_each_stage_shows_the_line_that_computes_it() -> None:
         (purenet.init([15, 4, 3]), PIXELS[:, :15], 0, "a square number of inputs .* got 15-4-3"),
         (purenet.init([16, 3]), PIXELS, 0, "with hidden layers, got 16-3"),
         (PARAMS, PIXELS / 255, 0, "examples in 8-bit pixels, got float64"),
+        (
+            purenet.init([16, 20_000, 100, 3]),
+            PIXELS,
+            0,
+            "at most 2,000,000 parameters, got 16-20000",
+        ),
+        ({k: p * np.nan for k, p in PARAMS.items()}, PIXELS, 0, "params must be finite, got NaN"),
         (PARAMS, PIXELS, 400, "example must be from 0 to 399, got 400"),
         (PARAMS, PIXELS, -1, "example must be from 0 to 399, got -1"),
     ],
