@@ -39,6 +39,13 @@ class Backend:
     comm: Any = None
     processes, leads = 1, True
 
+    def __init__(self) -> None:
+        started = os.environ.get("OMPI_COMM_WORLD_SIZE") or os.environ.get("PMI_SIZE") or "1"
+        if started != "1":
+            raise ValueError(
+                f"mpirun started {started} processes: they need --mpi to train together"
+            )
+
     def __enter__(self) -> Self:
         return self
 

@@ -1082,6 +1082,19 @@ def test_predict_prints_nothing_before_an_error(call: Cli, model: Path) -> None:
     assert call("predict", model, "digits.npy", "--show", "missing/seen.png")[:2] == (2, "")
 
 
+@pytest.mark.parametrize("name", ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"])
+def test_processes_of_mpirun_need_the_option(
+    call: Cli, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Open MPI and MPICH tell each process how many there are. One alone trains as always."""
+    monkeypatch.setenv(name, "4")
+    status, out, err = call(*TRAIN)
+    assert (status, out) == (2, "")
+    assert err == "purenet: mpirun started 4 processes: they need --mpi to train together\n"
+    monkeypatch.setenv(name, "1")
+    assert call(*TRAIN, "--quiet")[0] == 0
+
+
 def test_export_writes_the_network_for_other_tools(call: Cli, model: Path) -> None:
     """The ONNX model scales pixels, the state dictionary has the weights, and files repeat."""
     saved = checkpoints.load(model)
