@@ -5,6 +5,7 @@ keeps screenshots.
 """
 
 import base64
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -20,11 +21,21 @@ from purenet.explanation.page import render
 from purenet.files import checkpoints
 from purenet.params import Params
 from purenet.testing.error_bounds import probability_bound
+from purenet.testing.vectors import judge, load
 from tests.support.chromium import VIEWS, Chromium, show
 
 TEST = purenet.datasets.mnist()[1]
 CFG = purenet.Config()
 
+VECTORS = Path(__file__).parents[2] / "vectors"
+RUN_IN_BROWSER = {
+    "forward": "({logits: program.forward(params, x)})",
+    "loss": "({loss: program.loss(params, x, y, l2)})",
+    "backward": "(({loss, grads}) => ({loss, ...grads}))(program.backward(params, x, y, l2))",
+    "train": """(({losses, params, velocity}) => ({losses, ...params, ...Object.fromEntries(
+        Object.entries(velocity).map(([k, v]) => ["velocity." + k, v]))}))(
+        program.train(params, x, y, {l2, ...rest}))""",
+}
 CHOOSE = """(select => {
     select.value = %d;
     select.dispatchEvent(new Event("input"));
@@ -138,6 +149,26 @@ def test_all_numbers_are_those_of_purenet(page: Path, browser: Chromium, params:
     found = browser.value(f'(c => c.describe({place}))(document.getElementById("W1-gradient"))')
     assert found[0] == f"[{row * 28 + column}, {q}]"
     assert abs(found[1] - grads["W1"][row * 28 + column, q]) < 1e-14
+
+
+def test_the_program_passes_the_vectors_in_the_browser(page: Path, browser: Chromium) -> None:
+    """Forward, loss, backward and training are within the bounds of float64, as in Node."""
+    show(browser, page, "desktop", "light")
+    program = (Path(purenet.__file__).parent / "explanation" / "network.mjs").read_bytes()
+    cases = [case for case in load(VECTORS) if case["operation"] in RUN_IN_BROWSER]
+    results = {}
+    for case in cases:
+        inputs = {name: value.tolist() for name, value in case["inputs"].items()}
+        params = {k: value for k, value in inputs.items() if k[0] in "Wb" and k[1:].isdigit()}
+        results[case["name"]] = browser.value(
+            f"""import("data:text/javascript;base64,{base64.b64encode(program).decode()}").then(
+                program => (({{x, y, l2, ...rest}}, params) => {RUN_IN_BROWSER[case["operation"]]})(
+                    {json.dumps(inputs)}, {json.dumps(params)}))"""
+        )
+    found = {"precision": "float64", "results": results}
+    report = judge(found, cases)
+    assert report.ok, str(report)
+    assert sum(operation.cases for operation in report.operations) == len(cases) > 100
 
 
 def pointer(browser: Chromium, kind: str, x: float, y: float) -> None:
