@@ -141,6 +141,7 @@ def test_purenet_passes_all_cases(precision: str) -> None:
     report = judge(results_of(precision, compute), CASES)
     assert report.ok, str(report)
     assert sum(operation.cases for operation in report.operations) == len(CASES)
+    assert "not judged" not in str(report)
 
 
 def test_operations_that_store_bfloat16_pass_their_cases() -> None:
