@@ -23,6 +23,7 @@ from purenet.params import (
     check_params,
     from_layers,
     layers,
+    params_as_numpy,
     sizes,
 )
 
@@ -88,7 +89,7 @@ def to_onnx(
     require("ONNX models", "onnx", "onnx")
     from onnx import TensorProto, checker, helper, numpy_helper  # noqa: PLC0415
 
-    arrays = _as_numpy(params)
+    arrays = params_as_numpy(params)
     names = None if classes is None else check_classes(arrays, classes)
     dtype = np.promote_types(arrays["W1"].dtype, np.float32)
     kind = helper.np_dtype_to_tensor_dtype(dtype)
@@ -175,7 +176,7 @@ def to_state_dict(params: dict[str, A]) -> Params:
     {'0.weight': (200, 784), '0.bias': (200,), '2.weight': (10, 200), '2.bias': (10,)}
     """
     state: Params = {}
-    for k, (W, b) in enumerate(layers(_as_numpy(params))):
+    for k, (W, b) in enumerate(layers(params_as_numpy(params))):
         state[f"{2 * k}.weight"] = W.T.copy()
         state[f"{2 * k}.bias"] = b.copy()
     return state
@@ -268,9 +269,3 @@ def to_torch(params: dict[str, A]) -> Any:  # needs PyTorch
     module = torch.nn.Sequential(*modules[:-1]).to(state["0.weight"].dtype)
     module.load_state_dict(state)
     return module
-
-
-def _as_numpy(params: dict[str, A]) -> Params:
-    check_params(params)
-    check_finite("params", params)
-    return {name: as_numpy(name, p) for name, p in params.items()}

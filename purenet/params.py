@@ -82,6 +82,7 @@ __all__ = [
     "layers",
     "names",
     "native",
+    "params_as_numpy",
     "sizes",
 ]
 
@@ -292,6 +293,13 @@ def as_numpy(name: str, array: Array) -> NDArray[Any]:
     if found.dtype not in (np.float16, np.float32, np.float64):
         raise ValueError(f"{name} must be of float16, float32 or float64, got {found.dtype}")
     return found
+
+
+def params_as_numpy(params: dict[str, A]) -> Params:
+    """Return parameters as arrays of NumPy, or refuse what a file of a network does not hold."""
+    check_params(params)
+    check_finite("params", params)
+    return {name: as_numpy(name, p) for name, p in params.items()}
 
 
 def can_be_sent(like: Array, array: Array) -> bool:

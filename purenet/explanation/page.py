@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from purenet import network, optim
 from purenet.config import Config
 from purenet.evaluation import predict
-from purenet.params import A, as_numpy, check_classes, check_data, check_finite, check_params, sizes
+from purenet.params import A, check_classes, check_data, params_as_numpy, sizes
 
 __all__ = ["EXAMPLES", "render"]
 
@@ -95,8 +95,7 @@ def render(
     >>> page.startswith("<!doctype html>"), "fetch(" in page
     (True, False)
     """
-    check_params(params)
-    check_finite("params", params)
+    arrays = params_as_numpy(params)
     check_data(params, data)
     pixels, labels = data
     units = sizes(params)
@@ -106,7 +105,7 @@ def render(
             "the page shows networks with a square number of inputs and with hidden layers, "
             f"got {'-'.join(map(str, units))}"
         )
-    if sum(p.size for p in map(np.asarray, params.values())) > LARGEST:
+    if sum(p.size for p in arrays.values()) > LARGEST:
         raise ValueError(
             f"the page shows networks of at most {LARGEST:,} parameters, "
             f"got {'-'.join(map(str, units))}"
@@ -118,12 +117,12 @@ def render(
     names = (
         [str(k) for k in range(units[-1])] if classes is None else check_classes(params, classes)
     )
-    dtype = np.promote_types(as_numpy("W1", params["W1"]).dtype, np.float32)
+    dtype = np.promote_types(arrays["W1"].dtype, np.float32)
     start = max(0, min(example, len(pixels) - EXAMPLES))
     chosen = slice(start, start + EXAMPLES)
     content = {
         "sizes": units,
-        "params": {name: _base64(as_numpy(name, p).astype(dtype)) for name, p in params.items()},
+        "params": {name: _base64(p.astype(dtype)) for name, p in arrays.items()},
         "double": dtype == np.float64,
         "classes": names,
         "l2": cfg.l2,
@@ -131,9 +130,11 @@ def render(
         "pixels": _base64(pixels[chosen]),
         "labels": labels[chosen].tolist(),
         "first": example - start,
-        "picture": None if picture is None else _base64(picture),
-        "label": _prediction(params, picture, cfg),
+        "picture": None,
     }
+    if picture is not None:  # its label is what the network reads, until the reader chooses another
+        label = int(predict(params, picture[None], input_scale=cfg.input_scale)[0])
+        content |= {"picture": _base64(picture), "label": label}
     environment = Environment(
         loader=PackageLoader("purenet.explanation", "."), autoescape=True, undefined=StrictUndefined
     )
@@ -160,13 +161,6 @@ def _subscripts(text: str) -> Markup:
 def _base64(array: NDArray[Any]) -> str:
     little = array.astype(array.dtype.newbyteorder("<"))
     return base64.b64encode(little.tobytes()).decode()
-
-
-def _prediction(params: dict[str, A], picture: NDArray[np.uint8] | None, cfg: Config) -> int:
-    """Return the class of a picture, which is its label until the reader chooses another."""
-    if picture is None:
-        return 0
-    return int(predict(params, picture[None], input_scale=cfg.input_scale)[0])
 
 
 def _line(module: Any, part: str) -> Line:

@@ -32,6 +32,7 @@ from purenet.params import (
     check_finite,
     check_params,
     names,
+    params_as_numpy,
 )
 from purenet.training import State, check_state
 
@@ -118,9 +119,7 @@ def save(
     >>> loaded.params["b1"]
     array([0., 0., 0.], dtype=float32)
     """
-    check_params(params)
-    check_finite("params", params)
-    tensors = {name: as_numpy(name, p) for name, p in params.items()}
+    tensors = params_as_numpy(params)
     metadata: dict[str, Any] = {"format": FORMAT, "config": asdict(cfg)}
     if state is not None:
         state = check_state(params, state)

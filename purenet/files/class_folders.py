@@ -29,7 +29,7 @@ def class_names(folder: Path) -> list[str] | None:
     list of str or None
         The names, or None if they are the labels themselves, 0, 1, and so on.
     """
-    names = [*_classes(folder)[0]]
+    names = [each.name for each in _sorted_classes(_parts(folder)[0])]
     return None if names == [str(label) for label in range(len(names))] else names
 
 
@@ -86,31 +86,42 @@ def load(folder: Path) -> list[tuple[str, NDArray[Any]]]:
     return arrays
 
 
+def _parts(folder: Path) -> list[Path]:
+    """Return the folders for training and testing, or the folder itself if it holds the classes."""
+    parts = {each.name.casefold(): each for each in _folders(folder)}
+    for pair in PARTS:
+        if parts.keys() == set(pair):
+            return [parts[name] for name in pair]
+    return [folder]
+
+
 def _classes(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
     """Return the pictures of each class for training, and those for testing."""
-    parts = {each.name.casefold(): each for each in _folders(folder)}
-    for train, test in PARTS:
-        if parts.keys() == {train, test}:
-            return _pictures(parts[train]), _pictures(parts[test])
-    found = _pictures(folder)
+    train, *test = (
+        {each.name: _pictures(each) for each in _sorted_classes(part)} for part in _parts(folder)
+    )
+    if test:
+        return train, test[0]
     return (
-        {name: [p for i, p in enumerate(paths) if i % TEST] for name, paths in found.items()},
-        {name: paths[::TEST] for name, paths in found.items()},
+        {name: [p for i, p in enumerate(paths) if i % TEST] for name, paths in train.items()},
+        {name: paths[::TEST] for name, paths in train.items()},
     )
 
 
-def _pictures(folder: Path) -> dict[str, list[Path]]:
-    """Return the sorted pictures in each folder of a folder. Hidden files are ignored."""
-    folders = {each.name: each for each in _folders(folder)}
-    numbers = all(name.isdecimal() for name in folders)
-    return {
-        name: sorted(
-            path
-            for path in folders[name].iterdir()
-            if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
-        )
-        for name in sorted(folders, key=lambda name: (int(name) if numbers else 0, name))
-    }
+def _sorted_classes(part: Path) -> list[Path]:
+    """Return the folders of the classes, by value if all names are numbers."""
+    folders = _folders(part)
+    numbers = all(each.name.isdecimal() for each in folders)
+    return sorted(folders, key=lambda each: (int(each.name) if numbers else 0, each.name))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """Return the sorted pictures in a folder. Hidden files are ignored."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+    )
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -8,7 +8,8 @@ name of the file and what was expected.
 import os
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -198,24 +199,29 @@ def _read_array(path: Path) -> NDArray[Any]:
     if path.suffix != ".npz":
         array = read_idx(path)
     else:
-        with reading.open_regular(path) as file:
-            try:
-                array = reading.read_single(file)
-            except Exception as error:  # zipfile and NumPy raise a dozen types for damaged files
-                why = str(error) or repr(error)
-                raise ValueError(f"{path}: expected an .npz file of one array: {why}") from error
+        with (
+            reading.open_regular(path) as file,
+            _expecting(f"{path}: expected an .npz file of one array"),
+        ):
+            array = reading.read_single(file)
     if path.name.startswith("emnist-") and array.ndim == 3:
         array = np.ascontiguousarray(array.swapaxes(1, 2))
     return array
 
 
+@contextmanager
+def _expecting(what: str) -> Iterator[None]:
+    """Turn errors into ValueError: zipfile and NumPy raise a dozen types for damaged files."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{what}: {str(error) or repr(error)}") from error
+
+
 def _read_npz(file: IO[bytes], name: str) -> list[tuple[str, NDArray[Any]]]:
     """Return the four arrays of an .npz file, each with a name for messages."""
-    try:
+    with _expecting(f"{name}: expected an .npz file of {', '.join(_KEYS)}"):
         arrays = _parse_npz(file)
-    except Exception as error:  # zipfile and NumPy raise a dozen types for damaged files
-        why = str(error) or repr(error)
-        raise ValueError(f"{name}: expected an .npz file of {', '.join(_KEYS)}: {why}") from error
     return [(f"{name}: {key}", array) for key, array in zip(_KEYS, arrays, strict=True)]
 
 

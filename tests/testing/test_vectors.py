@@ -7,31 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load as from_bytes
 
 import purenet
 from purenet.cli.commands import main
+from purenet.testing.mutants import backward_with
 from purenet.testing.operations import OPERATIONS, variants
 from purenet.testing.vectors import FLAGS, Case, cases, files, flag_table, judge, load
-from purenet.testing.vectors.results import bounds, check_signs, compute, exact
+from purenet.testing.vectors.results import bounds, cast, check_signs, compute, exact, params_of
 
 FOLDER = Path(__file__).parents[2] / "vectors"
 CASES = load(FOLDER)
-DTYPES = {"float64": np.float64, "float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
-
-
-def inputs_of(case: dict[str, Any], precision: str) -> dict[str, Any]:
-    """Return the inputs of a case in a precision."""
-
-    def narrow(value: Any) -> Any:
-        if not value.shape:
-            return value.item()
-        return value.astype(DTYPES[precision]) if value.dtype.kind == "f" else value
-
-    return {name: narrow(value) for name, value in case["inputs"].items()}
 
 
 def results_of(precision: str, function: Callable[[str, dict[str, Any]], Any]) -> dict[str, Any]:
@@ -41,7 +29,7 @@ def results_of(precision: str, function: Callable[[str, dict[str, Any]], Any]) -
         bounded = all(f"error.{precision}" in parts for parts in case["outputs"].values())
         if bounded and (precision != "bfloat16" or case["operation"] in OPERATIONS):
             with np.errstate(all="ignore"):
-                outputs = function(case["operation"], inputs_of(case, precision))
+                outputs = function(case["operation"], cast(case["inputs"], precision))
             results[case["name"]] = {
                 name: np.asarray(array, float).tolist() for name, array in outputs.items()
             }
@@ -128,7 +116,7 @@ def test_the_exact_results_are_those_of_the_operations() -> None:
     """High and low agree with the exact results of check_operation, to 28 digits."""
     for case in CASES:
         if case["operation"] in OPERATIONS and "nan" not in case["flags"]:
-            arguments = inputs_of(case, "float64").values()
+            arguments = cast(case["inputs"], "float64").values()
             of_operation = OPERATIONS[case["operation"]].exact(*arguments)
             for parts, one in zip(case["outputs"].values(), of_operation, strict=True):
                 difference = (parts["high"] - one.high) + (parts["low"] - one.low)
@@ -172,11 +160,7 @@ def test_the_bound_of_training_is_neither_broken_nor_far_away() -> None:
     high = {name: np.vectorize(float, otypes=[float])(value) for name, value in found.items()}
     low = {name: np.zeros_like(value) for name, value in high.items()}
     of_32 = bounds(case, high, low)["float32"]
-    inputs = {
-        k: v.astype(np.float32) if isinstance(v, np.ndarray) and v.dtype.kind == "f" else v
-        for k, v in case.inputs.items()
-    }
-    got = compute("train", inputs)
+    got = compute("train", cast(case.inputs, "float32"))
     shares = [
         np.max(np.abs(got[name].astype(float) - high[name]) / of_32[name])
         for name in high
@@ -258,20 +242,9 @@ def test_what_is_not_judged_is_named() -> None:
 
 def relu_at_zero(inputs: dict[str, Any]) -> dict[str, Any]:
     """Return a gradient that passes through ReLU where its input is 0."""
-    params = {k: v for k, v in inputs.items() if k[0] in "Wb"}
-    x, y = inputs["x"], inputs["y"]
-    a, z, depth = [x], [], len(params) // 2
-    for k in range(1, depth + 1):
-        z.append(a[-1] @ params[f"W{k}"] + params[f"b{k}"])
-        a.append(np.maximum(z[-1], 0))
-    delta = variants.cross_entropy_backward(z[-1], y)
-    results = {"loss": purenet.loss(params, x, y, l2=inputs["l2"])}
-    for k in range(depth, 0, -1):
-        results[f"W{k}"] = a[k - 1].T @ delta + inputs["l2"] * params[f"W{k}"]
-        results[f"b{k}"] = delta.sum(axis=0)
-        if k > 1:
-            delta = (delta @ params[f"W{k}"].T) * (z[k - 2] >= 0)
-    return results
+    params, wrong = params_of(inputs), backward_with(slope=lambda z: z >= 0)
+    loss, grads = wrong(params, inputs["x"], inputs["y"], l2=inputs["l2"])
+    return {"loss": loss, **grads}
 
 
 def first_rows(n: int) -> Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]:

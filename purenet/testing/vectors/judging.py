@@ -13,7 +13,7 @@ from purenet.testing.operations.checks import worst_share
 from purenet.testing.operations.double_double import Double
 from purenet.testing.operations.precision import FORMATS
 from purenet.testing.vectors.mutants import MUTANTS
-from purenet.testing.vectors.results import PRECISIONS
+from purenet.testing.vectors.results import PRECISIONS, cast
 
 __all__ = ["CaseFailure", "VectorReport", "flag_table", "judge"]
 
@@ -241,17 +241,9 @@ def flag_table(cases: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, str,
         for case in cases:
             if case["operation"] != mutant.operation:
                 continue
-            inputs = {name: _narrow(value) for name, value in case["inputs"].items()}
             with np.errstate(all="ignore"):
-                results = mutant.function(inputs)
+                results = mutant.function(cast(case["inputs"], "float32"))
             listed = {name: np.asarray(array, float).tolist() for name, array in results.items()}
             if _judge_case(case, listed, "float32")[2]:
                 caught |= set(case["flags"] or ["ordinary"])
         yield flag, mutant.operation, mutant.description, caught
-
-
-def _narrow(value: NDArray[Any]) -> Any:
-    """Return an input in float32: arrays as arrays, and scalars as numbers of Python."""
-    if not value.shape:
-        return value.item()
-    return value.astype(np.float32) if value.dtype.kind == "f" else value

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purenet.params import layers
+from purenet.testing.mutants import cross_entropy_of, loss_with, naive_softmax
 from purenet.testing.operations import variants
 from purenet.testing.vectors.results import Results, compute, params_of
 
@@ -73,12 +74,6 @@ def pruned(_: Inputs, z: Array) -> Any:
     return np.where(size < 2.0**-14 * size.max(axis=1, keepdims=True), 0 * z, z)
 
 
-def logs(z: Array, top: Array) -> Array:
-    """Return a log-softmax that subtracts another number than the largest logit."""
-    s = z - top.astype(z.dtype)
-    return s - np.log(np.exp(s).sum(axis=1, keepdims=True))  # type: ignore[no-any-return]
-
-
 def largest(z: Array) -> Array:
     """Return the largest logit of each row."""
     return z.max(axis=1, keepdims=True)  # type: ignore[no-any-return]
@@ -90,11 +85,6 @@ def ties_once(inputs: Inputs, _: Array) -> Array:
     s = z - largest(z)
     others = np.where(s < 0, np.exp(s), 0 * s).sum(axis=1, keepdims=True)
     return s - np.log1p(others)  # type: ignore[no-any-return]
-
-
-def penalty(inputs: Inputs) -> Any:
-    """Return ½ l2 Σ W²."""
-    return inputs["l2"] / 2 * sum(np.sum(W * W) for W, _ in layers(params_of(inputs)))
 
 
 def without_last_relu(inputs: Inputs, _: Array) -> Array:
@@ -142,18 +132,17 @@ MUTANTS: dict[str, Mutant] = {
     "nan": of("linear", "NaN replaced by 0", lambda i, z: np.nan_to_num(z)),
     "relu-at-zero": of("relu_backward", "δ passed where z = 0", lambda i, dz: np.where(
         i["z"] >= 0, i["delta"], 0 * dz)),
-    "large-logits": Mutant("loss", "no maximum subtracted", lambda i: {
-        "loss": -logs(compute("forward", i)["logits"], np.zeros((1, 1)))[
-            range(len(i["y"])), i["y"]].mean() + penalty(i)}),
+    "large-logits": of("loss", "no maximum subtracted", lambda i, _: loss_with(
+        cross_entropy_of(naive_softmax))(params_of(i), i["x"], i["y"], l2=i["l2"])),
     "logit-1e4": of("log_softmax", "the logarithm of the softmax", lambda i, log_p: np.log(
         np.exp(log_p))),
-    "shifted-logits": of("log_softmax", "the maximum subtracted only above 80", lambda i, _: logs(
-        i["z"], largest(i["z"]) * (np.abs(largest(i["z"])) > 80))),
+    "shifted-logits": of("log_softmax", "the maximum subtracted only above 80", lambda i, _: (
+        variants.logs(i["z"], top=largest(i["z"]) * (np.abs(largest(i["z"])) > 80)))),
     "equal-logits": of("log_softmax", "several largest logits counted once", ties_once),
-    "negative-logits": of("log_softmax", "a maximum that starts from 0", lambda i, _: logs(
-        i["z"], np.maximum(largest(i["z"]), 0))),
-    "unlike-rows": of("log_softmax", "the maximum of the whole batch", lambda i, _: logs(
-        i["z"], np.nanmax(i["z"], keepdims=True))),
+    "negative-logits": of("log_softmax", "a maximum that starts from 0", lambda i, _: variants.logs(
+        i["z"], top=np.maximum(largest(i["z"]), 0))),
+    "unlike-rows": of("log_softmax", "the maximum of the whole batch", lambda i, _: variants.logs(
+        i["z"], top=np.nanmax(i["z"], keepdims=True))),
     "last-class": with_other("softmax_cross_entropy", "the last class taken for the first", y=(
         lambda i: np.where(i["y"] == i["z"].shape[1] - 1, 0, i["y"]))),
     "l2": with_other("loss", "no penalty", l2=lambda i: 0.0),

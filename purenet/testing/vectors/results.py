@@ -31,7 +31,7 @@ from purenet.testing.operations.double_double import Double
 from purenet.testing.operations.precision import FORMATS, Arithmetic
 from purenet.testing.vectors.cases import Case
 
-__all__ = ["PRECISIONS", "Results", "bounds", "compute", "exact", "params_of"]
+__all__ = ["PRECISIONS", "Results", "bounds", "cast", "compute", "exact", "params_of"]
 
 Vector: TypeAlias = NDArray[np.float64]
 Results: TypeAlias = dict[str, Any]
@@ -139,14 +139,47 @@ def without_nan(inputs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def cast(inputs: dict[str, Any], precision: str) -> dict[str, Any]:
+    """Return the inputs of a case in a precision.
+
+    Parameters
+    ----------
+    inputs : dict
+        Arrays and scalars.
+    precision : str
+        One of `PRECISIONS`.
+
+    Returns
+    -------
+    dict
+        Arrays of floats in the format of storage, labels as they are, and scalars as numbers of
+        Python.
+    """
+
+    def one(array: NDArray[Any]) -> Any:
+        if not array.shape:
+            return array.item()
+        return array.astype(storage(precision)) if array.dtype.kind == "f" else array
+
+    return {name: one(np.asarray(value)) for name, value in inputs.items()}
+
+
 def holds(precision: str) -> Callable[[Any], bool]:
     """Return a function that tells whether a format holds an array exactly; scalars are float64."""
-    dtype = np.dtype(getattr(ml_dtypes if precision == "bfloat16" else np, precision))
 
     def held(a: Any) -> bool:
-        return not isinstance(a, np.ndarray) or bool((a.astype(dtype).astype(float) == a).all())
+        narrow = storage(precision)
+        return not isinstance(a, np.ndarray) or bool((a.astype(narrow).astype(float) == a).all())
 
     return held
+
+
+def storage(precision: str) -> np.dtype[Any]:
+    """Return the dtype of arrays."""
+    found: np.dtype[Any] = np.dtype(
+        getattr(ml_dtypes if precision == "bfloat16" else np, precision)
+    )
+    return found
 
 
 # The results by the functions of purenet, and exactly.
