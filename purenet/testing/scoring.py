@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from purenet.testing.operations.precision import Precision
 from purenet.testing.operations.variants import RIGHT, WRONG
 
 __all__ = ["Case", "Score", "score"]
@@ -133,17 +134,21 @@ def _wrong() -> list[Case]:
 
 
 def _right() -> list[Case]:
-    """Return the right functions: purenet's, those that mutants are made from, and variants."""
+    """Return the right functions: purenet's, those of the textbook, and variants."""
     from purenet.testing.conformance import Implementation  # noqa: PLC0415  # as above
-    from purenet.testing.mutants import TEMPLATES  # noqa: PLC0415
+    from purenet.testing.mutants import TEXTBOOK  # noqa: PLC0415
 
     cases = []
     for title, implementation in (
         ("purenet's own", Implementation().with_purenet()),
-        ("as the mutants, without a mistake", TEMPLATES),
+        ("the textbook's", TEXTBOOK),
     ):
         cases += [Case(name, title, f) for name, f in implementation.given.items()]
-    return cases + [Case(_name(v.operation), v.description, v.function) for v in RIGHT]
+    return cases + [
+        Case(_name(v.operation), v.description, v.function)
+        for v in RIGHT
+        if v.precision == Precision("float32")  # one for a narrower format is wrong here
+    ]
 
 
 def _name(operation: str) -> str:

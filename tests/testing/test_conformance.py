@@ -4,8 +4,6 @@ import itertools
 import json
 import math
 import re
-import runpy
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -20,7 +18,6 @@ from purenet.params import Params, sizes
 from purenet.testing import conformance, mutants
 from purenet.testing.code import IMPORTS
 from purenet.testing.conformance import (
-    ERRORS,
     FORM,
     LAWS,
     MATHEMATICS,
@@ -33,11 +30,11 @@ from purenet.testing.conformance import (
     parametrize,
     survey,
 )
-from purenet.testing.mutants import MUTANTS, TEMPLATES, Mutant
+from purenet.testing.mutants import MUTANTS, TEXTBOOK, Mutant, changed
 from purenet.testing.strategies import problems
 
 PURENET = Implementation().with_purenet()
-TABLE = Path(__file__).parents[2] / "docs" / "mutants.md"
+PAGE = Path(__file__).parents[2] / "docs" / "learn" / "mistakes.md"
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -53,9 +50,8 @@ def test_mutant_is_caught(mutant: Mutant) -> None:
 
 
 def test_mutants_are_right_but_for_their_mistake() -> None:
-    """The templates of the mutants obey every law but the two about refusals."""
-    laws = set(LAWS) - set(ERRORS)
-    check(TEMPLATES, *sorted(laws), max_examples=10)
+    """The textbook's program, which mutants are made from, obeys every law."""
+    check(TEXTBOOK, *LAWS, max_examples=10)
 
 
 def test_a_right_implementation_is_not_caught() -> None:
@@ -64,28 +60,26 @@ def test_a_right_implementation_is_not_caught() -> None:
     assert examples_until_caught(PURENET, law, max_examples=20) is None
 
 
-def test_table_names_every_mutant_and_survivors(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The printed table has a row for each mutant, and names those that survived."""
-    counts = {mutant.caught_by: 7 for mutant in MUTANTS[9:]}
-    monkeypatch.setattr(mutants, "examples_until_caught", lambda _, law: counts.get(law))
-    mutants.main()
-    rows = capsys.readouterr().out.splitlines()[-len(MUTANTS) :]
-    survived = [mutant.caught_by not in counts for mutant in MUTANTS]
-    for row, mutant, alive in zip(rows, MUTANTS, survived, strict=True):
-        assert f"| {mutant.mistake} | `{mutant.caught_by}` | {'survived' if alive else 7} |" in row
-
-
 def test_docs_show_the_catalogue() -> None:
-    """The docs list these mutants, functions and laws; the counts depend on Hypothesis."""
-    rows = re.findall(r"^\| (`.*?`) \| (.*?) \| `(.*?)` \| \d+ \|$", TABLE.read_text("utf-8"), re.M)
-    assert rows == [(mutants.functions(m), m.mistake, m.caught_by) for m in MUTANTS]
+    """The page of mistakes has each mutant, with the function, the law and the wrong line."""
+    sections = PAGE.read_text("utf-8").split("\n### ")
+    for mutant in MUTANTS:
+        heading = f". {mutant.mistake} ({mutant.function})\n"
+        (shown,) = [section for section in sections if heading in section[:200]]
+        assert f"`{mutant.caught_by}` catches it at example " in shown
+        assert all(line.strip() in shown for line in mutant.wrong.splitlines())
+
+
+def test_a_fragment_that_is_not_in_the_program_once_is_refused() -> None:
+    """A mutant whose right fragment is missing or ambiguous is refused, not made unchanged."""
+    for right, count in (("no such code", 0), ("params", mutants.SOURCE.count("params"))):
+        with pytest.raises(ValueError, match=f"occur once in the program, got .*: {count} times"):
+            changed(right, "")
 
 
 def test_docs_name_every_law() -> None:
     """The table of promises in the docs names every law."""
-    promises = TABLE.with_name("correctness.md").read_text("utf-8")
+    promises = PAGE.parents[1].joinpath("correctness.md").read_text("utf-8")
     assert [name for name in LAWS if f"`{name}`" not in promises] == []
 
 
@@ -373,13 +367,3 @@ def test_a_law_that_cannot_be_tried_is_skipped() -> None:
     assert case.marks[0].kwargs["strict"]
     with pytest.raises(pytest.skip.Exception, match="no momentum_step is given"):
         case.values[0]()
-
-
-def test_table_is_made_by_running_the_module(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`python -m purenet.testing.mutants` prints the table."""
-    monkeypatch.setattr(conformance, "examples_until_caught", lambda *_: 7)
-    monkeypatch.delitem(sys.modules, "purenet.testing.mutants")
-    runpy.run_module("purenet.testing.mutants", run_name="__main__")
-    assert capsys.readouterr().out.count("| 7 |") == len(MUTANTS)

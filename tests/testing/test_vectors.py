@@ -13,7 +13,7 @@ from safetensors.numpy import load as from_bytes
 
 import purenet
 from purenet.cli.commands import main
-from purenet.testing.mutants import backward_with
+from purenet.testing.mutants import changed
 from purenet.testing.operations import OPERATIONS, variants
 from purenet.testing.vectors import FLAGS, Case, cases, files, flag_table, judge, load
 from purenet.testing.vectors.results import bounds, cast, check_signs, compute, exact, params_of
@@ -242,8 +242,8 @@ def test_what_is_not_judged_is_named() -> None:
 
 def relu_at_zero(inputs: dict[str, Any]) -> dict[str, Any]:
     """Return a gradient that passes through ReLU where its input is 0."""
-    params, wrong = params_of(inputs), backward_with(slope=lambda z: z >= 0)
-    loss, grads = wrong(params, inputs["x"], inputs["y"], l2=inputs["l2"])
+    wrong = changed("(z[k - 1] > 0)", "(z[k - 1] >= 0)")["backward"]
+    loss, grads = wrong(params_of(inputs), inputs["x"], inputs["y"], l2=inputs["l2"])
     return {"loss": loss, **grads}
 
 

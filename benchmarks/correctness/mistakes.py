@@ -1,0 +1,249 @@
+"""Write the page of mistakes: what each wrong program reaches on MNIST, and what catches it.
+
+    python -m benchmarks.correctness.mistakes > docs/learn/mistakes.md
+
+Each program trains ten epochs from three seeds, which takes about half an hour on two cores. What
+has been measured is kept in ``benchmarks/results/mistakes.json``.
+"""
+
+import json
+import re
+import textwrap
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+import purenet
+from benchmarks.report import table
+from purenet.params import fingerprint
+from purenet.testing import mutants
+from purenet.testing.conformance import examples_until_caught, survey
+from purenet.testing.mutants import MUTANTS, Mutant, changed
+
+SEEDS = (0, 1, 2)
+SIZES = [784, 200, 50, 10]
+RESULTS = Path(__file__).parents[1] / "results" / "mistakes.json"
+HIDDEN, GOOD, POOR = 0.1, 97.0, 90.0  # points below the right program; per cent of test images
+
+
+class Reached(NamedTuple):
+    """Hold what a program reaches.
+
+    Parameters
+    ----------
+    accuracy : float
+        Per cent of the test images that are read rightly. NaN if the program stopped.
+    loss : float
+        The mean training loss of the last epoch.
+    bits : str
+        A hash of the parameters.
+    error : str
+        The error that stopped the program.
+    """
+
+    accuracy: float
+    loss: float = float("nan")
+    bits: str = ""
+    error: str = ""
+
+
+@cache
+def mnist() -> Any:
+    """Return the training data and the test data."""
+    return purenet.datasets.mnist()
+
+
+def run(right: str, wrong: str, seed: int) -> Reached:
+    """Train a changed program on MNIST."""
+    program, cfg = changed(right, wrong), purenet.Config(seed=seed)
+    data, (x, y) = mnist()
+    try:
+        with threadpool_limits(1), np.errstate(all="ignore"):
+            params, _, history = program["train"](program["init"](SIZES, seed=seed), data, cfg)
+            predicted = program["forward"](params, program["scaled"](x, cfg)).argmax(axis=1)
+    except Exception as error:  # whatever a learner would see
+        return Reached(float("nan"), error=f"{type(error).__name__}: {error}")
+    accuracy = 100 * float((predicted == y).mean())
+    return Reached(accuracy, history[-1]["loss"], fingerprint(*params.values()))
+
+
+def measure(changes: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[Reached]]:
+    """Return what programs reach from each seed; train those that have not been measured."""
+    changes = dict.fromkeys(changes)
+    keys = [(*change, seed) for seed in SEEDS for change in changes]
+    kept = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else []
+    known = {tuple(key): Reached(*values) for key, values in kept}
+    RESULTS.parent.mkdir(exist_ok=True)
+    with ProcessPoolExecutor() as pool:
+        futures = {key: pool.submit(run, *key) for key in keys if key not in known}
+        for key, future in tqdm(futures.items(), disable=not futures):
+            known[key] = future.result()
+            RESULTS.write_text(json.dumps(list(known.items())), "utf-8")
+    return {change: [known[*change, seed] for seed in SEEDS] for change in changes}
+
+
+class Entry(NamedTuple):
+    """Hold what the page says about a mutant."""
+
+    mutant: Mutant
+    accuracy: float
+    loss: float
+    same: bool
+    error: str
+    examples: int
+
+    @property
+    def cells(self) -> tuple[str, str]:
+        """The accuracy and the loss as text."""
+        if self.error:
+            return "stops", "stops"
+        return f"{self.accuracy:.2f} %", f"{self.loss:.{4 if self.loss < 100 else 0}f}"
+
+
+def entry(mutant: Mutant, runs: list[Reached], right: list[Reached]) -> Entry:
+    """Sum up what a mutant reaches."""
+    return Entry(
+        mutant,
+        fmean(one.accuracy for one in runs),
+        fmean(one.loss for one in runs),
+        [one.bits for one in runs] == [one.bits for one in right],
+        runs[0].error,
+        examples_until_caught(mutant.implementation, mutant.caught_by, max_examples=200) or 0,
+    )
+
+
+def diff(mutant: Mutant) -> str:
+    """Return the lines of the right program, marked -, and those of the wrong one, marked +."""
+    first = mutants.SOURCE.index(mutant.right)
+    start = mutants.SOURCE.rindex("\n", 0, first) + 1
+    end = mutants.SOURCE.index("\n", first + len(mutant.right))
+    right = mutants.SOURCE[start:end]
+    marked = {"-": right, "+": right.replace(mutant.right, mutant.wrong)}
+    return "\n".join(
+        f"{mark} {line}"
+        for mark, text in marked.items()
+        for line in textwrap.dedent(text).splitlines()
+        if line.strip()
+    )
+
+
+def title(number: int, one: Entry) -> str:
+    """Return the heading of a mutant."""
+    return f"{number}. {one.mutant.mistake} ({one.mutant.function})"
+
+
+def link(heading: str) -> str:
+    """Return the anchor of a heading."""
+    return "#" + re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def section(heading: str, one: Entry) -> str:
+    """Return what the page says about a mutant."""
+    (finding,) = survey(
+        one.mutant.implementation, laws=[one.mutant.caught_by], max_examples=200
+    ).findings
+    accuracy, loss = one.cells
+    seen = f"The program stops: `{one.error}`." if one.error else f"{accuracy}, loss {loss}."
+    if one.same:
+        seen += " The network has the same bits as the right one."
+    call = textwrap.fill(
+        finding.call, 100, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    return f"""### {heading}
+
+```diff
+{diff(one.mutant)}
+```
+
+{seen} `{one.mutant.caught_by}` catches it at example {one.examples}. The smallest counterexample:
+
+```python
+{call}
+```
+
+```text
+{finding.message}
+```
+"""
+
+
+GROUPS = (
+    ("Those that nobody notices", "These stay within {hidden} points of the right program."),
+    ("Those that still read 97 %", "These are worse, and still look like a success."),
+    ("Those that learn worse", "These learn, and look as if they needed better settings."),
+    ("Those that do not learn", "These stay below 90 %, or stop."),
+)
+
+
+def group(one: Entry, right: float) -> int:
+    """Return the number of the group of a mutant. A program that stops is in the last."""
+    limits = (right - HIDDEN, GOOD, POOR)
+    return next((k for k, least in enumerate(limits) if one.accuracy >= least), len(limits))
+
+
+def page() -> str:
+    """Return the page in Markdown."""
+    itself = ("2 / fan_in", "2 / fan_in")
+    reached = measure([itself, *((m.right, m.wrong) for m in MUTANTS)])
+    right = reached[itself]
+    best = fmean(one.accuracy for one in right)
+    entries = [entry(m, reached[m.right, m.wrong], right) for m in MUTANTS]
+
+    def visible(one: Entry) -> tuple[float, int]:
+        return 100 if one.error else max(best - HIDDEN - one.accuracy, 0), -one.examples
+
+    entries.sort(key=visible)
+    headings = [title(k, one) for k, one in enumerate(entries, 1)]
+    rows = [
+        (f"[{heading}]({link(heading)})", *one.cells, str(one.examples))
+        for heading, one in zip(headings, entries, strict=True)
+    ]
+    hidden = sum(group(one, best) == 0 for one in entries)
+    spread, loss = stdev(one.accuracy for one in right), fmean(one.loss for one in right)
+    same, early = sum(e.same for e in entries), sum(e.examples <= 10 for e in entries)
+    text = f"""# {len(MUTANTS)} ways to get backpropagation wrong
+
+Made by `python -m benchmarks.correctness.mistakes`.
+
+Each program on this page is [purenet in plain NumPy](#the-right-program) with one mistake. Each
+was trained as the right program was: a network of 784-200-50-10 units, ten epochs of MNIST,
+purenet's default settings, {len(SEEDS)} seeds. The right program reads {best:.2f} % of the test
+digits (± {spread:.2f} between seeds), and its training loss is {loss:.4f}.
+
+**{sum(e.accuracy >= GOOD for e in entries)} of the {len(MUTANTS)} wrong programs reach 97 % all the
+same, and {hidden} come within {HIDDEN} points of the right one.** {same} of these even train
+the same network, bit for bit, because their mistake shows elsewhere or on other data. A high
+accuracy therefore says little about a program. Laws on small, hostile examples tell right from
+wrong: each mistake breaks one of the [laws of `purenet.testing`](../correctness.md), and {early} of
+them do so within the first ten examples.
+
+The mistakes that hide best come first. Programs within {HIDDEN} points differ less than seeds do,
+so these are in the order of the examples that it takes to catch them. The loss is what the program
+itself reports for its last epoch.
+
+{table(("mistake", "test accuracy", "loss", "caught at example"), rows)}
+"""
+    sections = zip(headings, entries, strict=True)
+    for number, part in groupby(sections, key=lambda named: group(named[1], best)):
+        name, sentence = GROUPS[number]
+        text += f"## {name}\n\n{sentence.format(hidden=HIDDEN)}\n\n"
+        text += "\n".join(section(heading, one) for heading, one in part) + "\n"
+    return f"{text}## The right program\n\n```python\n{mutants.SOURCE}```"
+
+
+def main() -> None:
+    """Print the page."""
+    with np.errstate(all="ignore"):
+        print(page())
+
+
+if __name__ == "__main__":
+    main()
