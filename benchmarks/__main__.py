@@ -1,7 +1,7 @@
 """Run benchmarks, all or by section, and write what has been measured so far.
 
 Every section leaves a JSON file in the output folder, so that sections may run at different times;
-the table and the figure are made of those that are there.
+tables and figures are made of those that are there.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main() -> int:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help="as listed below [all]")
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="[%(default)s]")
-    parser.add_argument("--report", action="store_true", help="only write table and figure")
+    parser.add_argument("--report", action="store_true", help="only write tables and figures")
     parser.add_argument(
         "--docs", action="store_true", help="also bring docs/performance.md up to date"
     )
@@ -76,8 +76,8 @@ def main() -> int:
         command += ["--benchmark-disable-gc"] + ["--quick"] * args.quick
         status = max(status, subprocess.run(command, cwd=HERE.parent, check=False).returncode)
     machine, results = report.load(args.output)
-    report.write(machine, results, args.output)
-    figure.draw(results, args.output / "performance.png")
+    drawn = figure.draw(results, args.output / report.FOLDER)
+    report.write(machine, results, args.output, drawn)
     if args.docs:
         report.publish(args.output, HERE.parent / "docs")
     return status

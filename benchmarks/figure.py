@@ -1,22 +1,34 @@
-"""Figure of what the sections have measured."""
+"""Figures of what the sections have measured."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.report import CONTESTS, NAMES, Results, contest_of, exponent, families
+from purenet.files.plots import save_figure
+
+WIDTH, HEIGHT = 4.6, 3.4  # inches: as wide as a phone, so that text is not shrunk there
 
 
-def draw(results: Results, path: Path) -> None:
-    """Draw the sections that have results."""
-    with rc_context({"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}):
-        fig = Figure(figsize=(10, 7), layout="constrained")
-        axes = fig.subplots(2, 2)
-        for panel, ax in zip((_bars, _costs, _accuracies, _sizes), axes.flat, strict=True):
-            panel(results, ax)
-        fig.savefig(path, dpi=150)
+def draw(results: Results, folder: Path) -> list[str]:
+    """Draw the figures whose sections have results as SVG files, and return their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for name, panel in PANELS.items():
+        with rc_context({"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}):
+            figure = Figure(figsize=(WIDTH, panel.height), layout="constrained")
+            ax = figure.add_subplot()
+            panel.paint(results, ax)
+            if ax.has_data():
+                figure.legend(frameon=False, loc="outside lower center", ncols=panel.columns)
+                save_figure(figure, folder / f"{name}.svg")
+                drawn.append(name)
+    return drawn
 
 
 def _bars(results: Results, ax: Axes) -> None:
@@ -30,9 +42,9 @@ def _bars(results: Results, ax: Axes) -> None:
             places = [y[name] + shift for name in ratios]
             bars = ax.barh(places, list(ratios.values()), 0.38, label=CONTESTS[key])
             ax.bar_label(bars, fmt="%.2f", padding=2, fontsize=7)
-    ax.set_yticks(list(y.values()), [NAMES[name].replace("*", "").replace("`", "") for name in y])
+    names = [re.sub(r"[*`]", "", NAMES[name]).replace(" without", "\nwithout") for name in y]
+    ax.set_yticks(list(y.values()), names)
     ax.set_title("Time, relative to purenet.train")
-    _legend(ax)
 
 
 def _costs(results: Results, ax: Axes) -> None:
@@ -44,7 +56,6 @@ def _costs(results: Results, ax: Axes) -> None:
                 cost = [c["seconds"] / c[f"{unit}s"] * 1e6 for c in cases]
                 ax.loglog(x, cost, style, color=color, label=f"per {unit}, {dtype}")
     ax.set(title="Cost by batch size", xlabel="batch size", ylabel="µs")
-    _legend(ax)
 
 
 def _accuracies(results: Results, ax: Axes) -> None:
@@ -57,19 +68,28 @@ def _accuracies(results: Results, ax: Axes) -> None:
         if points:
             ax.loglog(*zip(*points, strict=True), marker=marker, label=goal)
     ax.set(title="Training time to a test accuracy", xlabel="batch size", ylabel="s")
-    _legend(ax)
 
 
 def _sizes(results: Results, ax: Axes) -> None:
-    for kind, label in (("width", "wider"), ("depth", "deeper, width 256")):
+    for kind, label in (("width", "wider"), ("depth", "deeper")):
         if kind in (growing := families(results)):
             _, seconds, parameters = growing[kind]
             k = exponent(parameters, seconds)
-            ax.loglog(parameters, seconds * 1e3, "o-", label=f"{label}: parameters^{k:.2f}")
-    ax.set(title="Cost of a step of 128 examples", xlabel="parameters", ylabel="ms")
-    _legend(ax)
+            ax.loglog(parameters, seconds * 1e3, "o-", label=f"{label}: P^{k:.2f}")
+    ax.set(title="Cost of a step of 128 examples", xlabel="parameters P", ylabel="ms")
 
 
-def _legend(ax: Axes) -> None:
-    if ax.has_data():
-        ax.legend(frameon=False)
+class Panel(NamedTuple):
+    """A figure."""
+
+    paint: Callable[[Results, Axes], None]
+    height: float = HEIGHT
+    columns: int = 2  # of the legend
+
+
+PANELS = {
+    "peers": Panel(_bars, 4.4),
+    "batch-sizes": Panel(_costs),
+    "accuracies": Panel(_accuracies, columns=3),
+    "sizes": Panel(_sizes),
+}

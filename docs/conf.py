@@ -20,15 +20,27 @@ extensions = [
     "numpydoc",
     "commands",
     "mathml",
+    "notebook",
+    "typesetting",
 ]
 html_math_renderer = "mathml"
 exclude_patterns = ["Thumbs.db"]
 html_theme = "furo"
+pygments_dark_style = "a11y-high-contrast-dark"  # no underlines, which look like links
 html_title = "purenet"
+html_use_index = False
+html_static_path = ["_static"]
+html_favicon = "_static/icon.svg"
+html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_show_sphinx = False
+smartquotes = False  # messages keep the quotation marks that Python prints
 html_copy_source = False
+notebooks = ["learn/backpropagation"]
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 4
+autodoc_typehints = "none"  # the docstrings have types, shapes and units
+autodoc_preserve_defaults = True
 autosummary_generate = True
 numpydoc_show_class_members = False
 templates_path: list[str] = []

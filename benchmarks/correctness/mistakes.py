@@ -1,6 +1,7 @@
 """Write the page of mistakes: what each wrong program reaches on MNIST, and what catches it.
 
     python -m benchmarks.correctness.mistakes > docs/learn/mistakes.md
+    ruff format docs/learn/mistakes.md
 
 Each program trains ten epochs from three seeds, which takes about half an hour on two cores. What
 has been measured is kept in ``benchmarks/results/mistakes.json``.
@@ -154,9 +155,6 @@ def section(heading: str, one: Entry) -> str:
     seen = f"The program stops: `{one.error}`." if one.error else f"{accuracy}, loss {loss}."
     if one.same:
         seen += " The network has the same bits as the right one."
-    call = textwrap.fill(
-        finding.call, 100, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-    )
     return f"""### {heading}
 
 ```diff
@@ -166,7 +164,7 @@ def section(heading: str, one: Entry) -> str:
 {seen} `{one.mutant.caught_by}` catches it at example {one.examples}. The smallest counterexample:
 
 ```python
-{call}
+{finding.call}
 ```
 
 ```text

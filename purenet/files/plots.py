@@ -2,10 +2,14 @@
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from purenet.extras import require
 
-__all__ = ["curves"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["curves", "save_figure"]
 
 
 def curves(path: str | os.PathLike[str], history: Sequence[dict[str, float]]) -> None:
@@ -49,4 +53,31 @@ def curves(path: str | os.PathLike[str], history: Sequence[dict[str, float]]) ->
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path, dpi=150)
+
+
+def save_figure(figure: "Figure", path: str | os.PathLike[str], **options: Any) -> None:
+    """Write a figure. Equal figures give equal bytes, and an SVG file holds its text as text.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        The figure.
+    path : path-like
+        The file. Its suffix chooses the format.
+    **options : object
+        Other options of ``figure.savefig``.
+    """
+    from matplotlib import rc_context  # noqa: PLC0415
+
+    if os.fspath(path).endswith(".svg"):
+        options["metadata"] = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # leave them out
+        text: dict[Any, Any] = {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "purenet",
+            "font.sans-serif": ["DejaVu Sans"],  # or else the reader's own
+        }
+        with rc_context(text):
+            figure.savefig(path, **options)
+    else:
+        figure.savefig(path, **options)

@@ -13,7 +13,7 @@ from matplotlib.ticker import NullFormatter, PercentFormatter, ScalarFormatter
 from numpy.typing import NDArray
 
 from purenet.evaluation import logits
-from purenet.files import checkpoints
+from purenet.files import checkpoints, plots
 from purenet.files.datasets import LabelledImages
 from purenet.network import log_softmax
 from purenet.reproduction.experiments import ExperimentResult
@@ -48,7 +48,7 @@ SIZE = (4.6, 3.2)  # inches: as wide as a phone, so that text is not shrunk ther
 def draw_figures(
     findings: Findings, models: Path, folder: Path, test: LabelledImages
 ) -> dict[str, str]:
-    """Draw every figure as a PNG file.
+    """Draw every figure, as an SVG file or, where that is smaller, as a PNG file.
 
     Parameters
     ----------
@@ -66,12 +66,15 @@ def draw_figures(
     """
     files = {}
 
-    def save(name: str, paint: Callable[..., None], *args: Any, size: Any = SIZE) -> None:
+    def save(
+        name: str, paint: Callable[..., None], *args: Any, size: Any = SIZE, suffix: str = "svg"
+    ) -> None:
+        files[name] = f"{name}.{suffix}"
         with rc_context(STYLE):
             figure = Figure(figsize=size, layout="constrained")
             paint(figure.add_subplot(), *args)
-            figure.savefig(folder / f"{name}.png", bbox_inches=None if size == SIZE else "tight")
-        files[name] = f"{name}.png"
+            box = None if size == SIZE else "tight"
+            plots.save_figure(figure, folder / files[name], bbox_inches=box)
 
     divisors, subset = findings.explanations.divisor, findings.explanations.subset
     for e in findings.experiments:
@@ -88,7 +91,7 @@ def draw_figures(
     predicted = log_p.argmax(axis=1)
     worst = np.argsort(log_p[np.arange(len(y)), y])[:20]
     save("confusion", _confusion, y, predicted, log_p.shape[1], size=(4.6, 4.2))
-    save("weights", _weights, params["W1"], size=(4.6, 4.75))
+    save("weights", _weights, params["W1"], size=(4.6, 4.75), suffix="png")
     save("worst", _worst, x[worst], y[worst], predicted[worst], size=(4.6, 5.4))
     for cost, label in (
         ("epochs", "epochs"),

@@ -47,10 +47,7 @@ def render(
     str
         HTML.
     """
-    images = {
-        name: "data:image/png;base64," + base64.b64encode((folder / file).read_bytes()).decode()
-        for name, file in figures.items()
-    }
+    images = {name: _inline(folder / file) for name, file in figures.items()}
     return _template().render(
         findings=findings,
         images=images,
@@ -62,6 +59,12 @@ def render(
         close=CLOSE,
         goal=GOAL,
     )
+
+
+def _inline(path: Path) -> str:
+    """Return a picture as an address that holds it."""
+    kind = {".png": "image/png", ".svg": "image/svg+xml"}[path.suffix]
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 @cache

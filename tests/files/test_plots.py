@@ -33,6 +33,17 @@ def test_curves_show_each_figure(tmp_path: Path) -> None:
     assert pictures[0] == pictures[5]
 
 
+def test_svg_has_its_text_and_the_same_bytes_each_time(tmp_path: Path) -> None:
+    """Equal histories give equal files, which hold words and neither a date nor a version."""
+    files = [tmp_path / "one.svg", tmp_path / "two.svg"]
+    for file in files:
+        curves(file, [figures(epoch=1), figures()])
+    one, two = (file.read_text() for file in files)
+    assert one == two
+    assert ">nats per example</text>" in one
+    assert "<metadata>" not in one
+
+
 @pytest.mark.parametrize("prefix", ["val_", "test_", None])
 def test_curves_of_a_history_from_python_can_be_drawn(tmp_path: Path, prefix: str | None) -> None:
     """The history of `train`, with or without validation data, is drawn like that of a run."""

@@ -345,10 +345,11 @@ def test_page_is_whole_and_loads_nothing(reproduced: tuple[Path, Findings]) -> N
     source = (reproduced[0] / "index.html").read_text()
     parsed = Page(source)
     assert parsed.open == []
-    assert len(parsed.references) == len(list(reproduced[0].glob("*.png"))) > 20
-    for tag, reference in parsed.references:
-        assert tag == "img"
-        assert reference.startswith("data:image/png;base64,")
+    drawn = [len(list(reproduced[0].glob(f"*.{suffix}"))) for suffix in ("svg", "png")]
+    kinds = [reference.partition(",")[0] for _, reference in parsed.references]
+    assert [kinds.count(f"data:image/{kind};base64") for kind in ("svg+xml", "png")] == drawn
+    assert len(kinds) == sum(drawn) > 20
+    assert {tag for tag, _ in parsed.references} == {"img"}
     assert not re.search(r"https?:|url\(|@import|<script", source)
     assert "None" not in parsed.text
     assert "nan" not in parsed.text.split()
@@ -394,7 +395,7 @@ def test_page_says_what_the_numbers_say(
         )
         for row, (a, b) in zip(findings.momenta.rows, ((0.5, 0.5), (loss, accuracy)), strict=True)
     ]
-    pictures = {path.stem: path.name for path in folder.glob("*.png")}
+    pictures = {path.stem: path.name for path in folder.glob("*.[sp][vn]g")}
     html = page.render(
         replace(findings, momenta=questions.compare_momenta(rows)),
         pictures,
