@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from docs._ext.notebook import INSTALL
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = set(PROJECT["optional-dependencies"])
 BY_HAND, TRAINED, CHECKED = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -45,10 +49,18 @@ def test_links_lead_to_files() -> None:
     assert [target for target in targets if not (ROOT / target).is_file()] == []
 
 
+def test_pages_install_extras_from_a_clone() -> None:
+    """No page installs from an index that may lack purenet, or names an unknown extra."""
+    pages = [README, INSTALL, *(p.read_text(encoding="utf-8") for p in ROOT.glob("docs/**/*.md"))]
+    commands = re.findall(r"pip install (?:-\w+ )*'(.*?)\[(\w+)\]'", "\n".join(pages))
+    assert len(commands) > 8
+    assert {where for where, _ in commands} == {"."}
+    assert {extra for _, extra in commands} <= EXTRAS
+
+
 def test_page_of_the_first_run_names_every_extra() -> None:
     """The table of extras has the extras of the package, and no others."""
     page = (ROOT / "docs/train/first-run.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`.*?`) \|", page.partition("## Extras")[2], re.MULTILINE)
     named = re.findall(r"`(\w+)`", " ".join(rows))
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert sorted(named) == sorted(project["optional-dependencies"])
+    assert sorted(named) == sorted(EXTRAS)

@@ -95,20 +95,33 @@ INTRODUCTION = """\
 
 Made by `python -m benchmarks.correctness.operations`, which needs PyTorch and JAX.
 
-## Right versions
+## Wrong versions
 
-The operations of three libraries on the CPU, with sums in float32 for float16 and bfloat16. "Up to"
-is the largest dimension: JAX compiles for each shape, so most of its examples have few shapes.
+Each row is a mistake that the check catches, with the law that shows it and the number of the first
+example where it does. The examples begin with number 0.
+"""
+
+LIBRARIES = """
+## Right versions of three libraries
+
+Each row is an operation of a library on the CPU, with sums in float32 for float16 and bfloat16. "Up
+to" is the largest dimension: JAX compiles for each shape, so most of its examples have few shapes.
 NumPy's narrow versions store results only; those of PyTorch and JAX may store every array in
 between. The share is the largest error beside its bound: above 1 it would be refused, and far below
 1 the bound would be too wide.
 """
 
-
 FINDINGS = """
 PyTorch's refusals are findings. Its bfloat16 product on this CPU lets a NaN in one row of x into
 the row before, for some shapes: `torch.nn.functional.linear` of ones of shape (37, 31) with a NaN
 in row 36 has NaN in row 35 too.
+"""
+
+OTHERS = """
+## Other right versions
+
+Each row is another way to write an operation in NumPy, in the precision that it has. The check
+accepts them all:
 """
 
 
@@ -128,6 +141,8 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=1000, help="for each row [1000]")
     args = parser.parse_args()
     print(INTRODUCTION)
+    variants.main()
+    print(LIBRARIES)
     head = "| operation | {} | precision | examples | up to | worst share of the bound | refused |"
     print(f"{head.format('library')}\n|---|---|---|--:|--:|--:|---|")
     reports = []
@@ -152,18 +167,16 @@ def main() -> None:
         if OPERATIONS[report.operation].rounds
     ]
     print(f"\nThe median of the shares, where results are rounded, is {np.median(shares):.2g}.")
+    print("\nThese are the reports of the versions that were refused:")
     for report in reports:
         if not report.ok:
             print(f"\n```\n{report}\n```")
-    print(FINDINGS)
-    print("\nOther right versions in NumPy, in the precision that they have:\n")
+    print(FINDINGS + OTHERS)
     print(f"{head.format('version')}\n|---|---|---|--:|--:|--:|---|")
     for variant in variants.RIGHT:
         cells = variant.description, f"`{variant.precision}`"
         options = {"precision": variant.precision, "examples": args.examples}
         tried(*cells, f=variant.function, operation=variant.operation, **options)
-    print("\n## Wrong versions\n\nThe law that catches each, and the first example that does:\n")
-    variants.main()
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 INSTALL = (
-    "This notebook needs purenet with the extra `testing`: `pip install 'purenet[testing]'`, or "
-    "`pip install '.[testing]'` in a clone of purenet."
+    "This notebook needs purenet with the extra `testing`: `pip install '.[testing]'` in a clone "
+    "of purenet."
 )
 LINK = '<p><a download href="{}.ipynb">Download this page as a notebook</a></p>'
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE  # as in pyproject.toml

@@ -408,8 +408,9 @@ def _add_data(parser: argparse.ArgumentParser, *, default: str) -> None:
     parser.add_argument(
         "--data",
         default=default,
-        help="mnist, a folder of IDX files, or an .npz file of x_train, y_train, x_test, y_test "
-        "[mnist]",
+        help="mnist; digits, those of scikit-learn; an .npz file of x_train, y_train, x_test, "
+        "y_test; a folder of IDX files, or of the .npz files of KMNIST; or a folder that has a "
+        "folder of pictures for each class [mnist]",
     )
 
 

@@ -39,7 +39,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         const=True,
         type=_png,
         metavar="FILE.png",
-        help="draw what the network sees, in the terminal or in a picture file",
+        help="draw what the network sees: in the terminal if --show stands last, or in a new file "
+        "whose name follows",
     )
 
 
@@ -48,7 +49,12 @@ def _png(text: str) -> Path:
         raise argparse.ArgumentTypeError(
             f"expected a file that ends in .png, or nothing after the last IMAGE, got {text!r}"
         )
-    return Path(text)
+    path = Path(text)
+    if path.exists():  # perhaps an IMAGE that stands after the option
+        raise argparse.ArgumentTypeError(
+            f"{path} exists already: name a new file, or put --show last to draw in the terminal"
+        )
+    return path
 
 
 def predict(args: argparse.Namespace, _: Signals) -> None:

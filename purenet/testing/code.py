@@ -9,15 +9,41 @@ import numpy as np
 
 from purenet.testing.strategies import layout_of
 
-__all__ = ["IMPORTS", "as_call", "as_code"]
+__all__ = ["as_call", "as_code", "imports_of"]
 
-IMPORTS = """\
-import numpy as np
-from numpy import inf, nan
-from purenet import Config, State
-from purenet.testing.strategies import lay_out
-"""
-"""What the code needs."""
+IMPORTED = {
+    "numpy": ("inf", "nan"),
+    "purenet": ("Config", "State"),
+    "purenet.testing.strategies": ("lay_out",),
+}
+"""The names that code may use beside those of `np`, by module."""
+
+
+def imports_of(code: str) -> str:
+    """Return the imports that the code of values needs.
+
+    Parameters
+    ----------
+    code : str
+        What `as_code` or `as_call` returned, or lines of these.
+
+    Returns
+    -------
+    str
+        Lines of code, of which the last ends with a newline too.
+
+    Examples
+    --------
+    >>> print(imports_of("loss(np.array([inf, 1.0], np.float64))"), end="")
+    import numpy as np
+    from numpy import inf
+    """
+    words = set(re.findall(r"\w+", code))
+    lines = ["import numpy as np\n"] if "np" in words else []
+    for module, names in IMPORTED.items():
+        if used := [name for name in names if name in words]:
+            lines.append(f"from {module} import {', '.join(used)}\n")
+    return "".join(lines)
 
 
 def as_code(value: Any) -> str:  # noqa: PLR0911
@@ -31,7 +57,7 @@ def as_code(value: Any) -> str:  # noqa: PLR0911
     Returns
     -------
     str
-        An expression that gives an equal value, after `IMPORTS`.
+        An expression that gives an equal value, after the lines of `imports_of`.
 
     Examples
     --------

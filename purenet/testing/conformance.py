@@ -27,7 +27,7 @@ from numpy.typing import DTypeLike
 
 from purenet.params import check_integer, check_number
 from purenet.testing import strategies
-from purenet.testing.code import IMPORTS, as_call
+from purenet.testing.code import as_call, imports_of
 from purenet.testing.laws import SLACK, Implementation, Law, network, optim, training
 from purenet.testing.models import MODEL_LAWS, Model
 
@@ -116,6 +116,8 @@ class Finding:
 class Survey:
     """Hold the findings of a survey. `str` gives a table, and then each failure.
 
+    The table counts the laws whose functions are not given in one line.
+
     Parameters
     ----------
     findings : tuple of Finding
@@ -148,12 +150,15 @@ class Survey:
         return json.dumps({"ok": self.ok, "seed": self.seed, "findings": rows}, indent=1)
 
     def __str__(self) -> str:
-        width = max(len(f.law) for f in self.findings)
-        lines = [f"{f.law:{width}}  {f.outcome:14}  {f.seconds:5.1f} s" for f in self.findings]
+        listed = [f for f in self.findings if f.outcome != "not given"]
+        width = max((len(f.law) for f in listed), default=0)
+        lines = [f"{f.law:{width}}  {f.outcome:14}  {f.seconds:5.1f} s" for f in listed]
+        if others := len(self.findings) - len(listed):
+            lines += [f"laws not tried, as their functions are not given: {others}"]
         for f in self.failures:
             lines += ["", f"{f.law}: {f.claim}", f.message]
             if f.call:
-                lines += ["", IMPORTS + f.call]
+                lines += ["", imports_of(f.call) + f.call]
             if f.replay:
                 lines += ["", f"survey(..., laws=[{f.law!r}], replay={f.replay!r}) tries it again"]
         return "\n".join(lines)
@@ -180,8 +185,10 @@ def survey(
         The networks and batches, as ``strategies.problems(sizes=[5, 4, 3], ordinary=True)`` draws
         them. Default: networks of the sizes that the implementation takes, or of any.
     laws : sequence of str, optional
-        Names from `LAWS`. Default: `MATHEMATICS` and `PURITY`. `FORM` and `ERRORS` are policies of
-        purenet's own.
+        Names from `LAWS`. Default: `MATHEMATICS`, what every right implementation obeys, and
+        `PURITY`, that arguments are not written and equal calls give equal bits. Two other groups
+        are purenet's own policies: `FORM`, the names, order, shapes and dtypes of results, and
+        `ERRORS`, what is refused.
     slack : float
         A deviation that is admitted, such as that of an epsilon in a logarithm: this share of
         max(1, \|exact\|), beside what rounding explains.
@@ -441,6 +448,8 @@ def _find(implementation: Implementation, name: str, domain: Domain) -> Finding:
         outcome, message = "fail", "equal calls gave different results"
     except Exception as error:  # the function under test may fail in any way
         outcome, message = "fail", _message(error)
+        if not implementation.sizes and _lacks_a_layer(error):
+            message += ". If your function has a fixed number of layers, give sizes=[...]"
         notes = "\n".join(getattr(error, "__notes__", []))
         blob = re.search(r"reproduce_failure\('[^']*', b'([^']*)'\)", notes)
         replay = blob[1] if blob else domain.replay or ""
@@ -458,6 +467,11 @@ def _message(error: Exception) -> str:
     """Return the message of an error, with its type unless it is what laws raise."""
     message = str(error) or type(error).__name__
     return message if isinstance(error, AssertionError) else f"{type(error).__name__}: {message}"
+
+
+def _lacks_a_layer(error: Exception) -> bool:
+    """Tell whether a parameter was looked up that a network of another depth does not have."""
+    return isinstance(error, KeyError) and bool(re.fullmatch(r"'[Wb]\d+'", str(error)))
 
 
 def _try(law: Law, trial: Callable[..., None], domain: Domain, **more: Any) -> None:

@@ -24,8 +24,6 @@ from purenet.params import (
     layers,
 )
 
-__all__ = ["backward", "forward", "init", "loss", "momentum_step", "train"]
-
 Array: TypeAlias = NDArray[Any]
 
 

@@ -317,6 +317,15 @@ def test_help_is_ascii_of_80_columns(
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_help_names_every_kind_of_data(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of --data has the names, the formats and the folders that `datasets.load` takes."""
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.partition("  --data")[2].split())
+    for kind in ("mnist;", "digits,", ".npz file", "IDX files", "KMNIST", "folder of pictures"):
+        assert kind in text
+
+
 def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     """--version prints the name and the version in one line."""
     with pytest.raises(SystemExit, match="0"):
@@ -1032,6 +1041,18 @@ def test_show_takes_no_model_for_a_picture_file(call: Cli, model: Path) -> None:
     assert status == 2
     assert "argument --show: expected a file that ends in .png, or nothing after" in err
     assert model.read_bytes() == before
+
+
+def test_show_replaces_no_file(call: Cli, model: Path) -> None:
+    """An earlier picture stays as it was."""
+    write_two_bars()
+    np.save("digits.npy", X[:1])
+    before = Path("two.png").read_bytes()
+    for inputs in ((), ("digits.npy",)):  # a user may mean two.png as an input
+        status, out, err = call("predict", model, "--show", "two.png", *inputs)
+        assert (status, out) == (2, "")
+        assert "two.png exists already: name a new file, or put --show last" in err
+    assert Path("two.png").read_bytes() == before
 
 
 def test_ink_and_paper_are_told_apart_unless_it_is_said(call: Cli, model: Path) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import purenet
 from purenet.params import Params, sizes
 from purenet.testing import conformance, mutants
-from purenet.testing.code import IMPORTS
+from purenet.testing.code import imports_of
 from purenet.testing.conformance import (
     FORM,
     LAWS,
@@ -111,7 +111,7 @@ def test_a_failure_shows_the_call_as_code_that_runs(surveyed: Survey) -> None:
     """The printed call gives the gradient that the message names."""
     found = finding(surveyed, "gradient_is_within_rounding")
     names: dict[str, Any] = {"backward": summing}
-    exec(IMPORTS + "result = " + found.call, names)
+    exec(imports_of(found.call) + "result = " + found.call, names)
     _, grads = names["result"]
     name, index, got = re.match(r"gradient of (\w+)\[(.*?)\] is (\S+),", found.message).groups()  # type: ignore[union-attr]
     assert grads[name][tuple(map(int, index.split(", ")))] == float(got)
@@ -154,11 +154,16 @@ def test_a_slow_law_reports_the_counterexample_that_it_has(
 
 
 def test_a_survey_is_a_table_and_json(surveyed: Survey) -> None:
-    """The text has a line for each law, then the failures with claim, message, call and replay."""
+    """The text has a line for each law that was tried and one for the others, then the failures."""
     text, found = str(surveyed), finding(surveyed, "gradient_is_additive")
-    assert text.splitlines()[0].split()[:2] == ["logits_are_within_rounding", "not"]
-    for part in (found.claim, found.message, found.call, found.replay):
+    tried = [one for one in surveyed.findings if one.outcome != "not given"]
+    table = text.partition("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in table[:-1]] == [one.law for one in tried]
+    others = len(surveyed.findings) - len(tried)
+    assert table[-1] == f"laws not tried, as their functions are not given: {others}"
+    for part in (found.claim, found.message, found.replay):
         assert part in text
+    assert f"\n\nimport numpy as np\n{found.call}\n" in text
     assert json.loads(surveyed.to_json())["findings"][0]["outcome"] == "not given"
     with pytest.raises(AssertionError, match="gradient_is_additive"):
         surveyed.raise_if_wrong()
@@ -269,11 +274,24 @@ def test_any_exception_is_a_finding() -> None:
     def backward(*_: Any, **__: Any) -> Any:
         raise KeyError("W2")
 
-    found = survey(Implementation(backward=backward), laws=["gradient_is_additive"])
+    given: dict[str, Any] = {"backward": backward, "sizes": [3, 2]}
+    found = survey(Implementation(**given), laws=["gradient_is_additive"])
     assert found.findings[0].message == "KeyError: 'W2'"
     gradient = Implementation(backward=lambda *a, **k: purenet.backward(*a, **k)[1])
     found = survey(gradient, laws=["gradient_is_additive"])
     assert found.findings[0].message == "backward must return (loss, gradients), got dict"
+
+
+@pytest.mark.parametrize(("key", "told"), [("W2", True), ("b3", True), ("W", False)])
+def test_a_missing_layer_is_told_about_sizes(key: str, told: bool) -> None:  # noqa: FBT001
+    """A function that looks for a layer which the network does not have may need `sizes`."""
+
+    def forward(params: Params, _: NDArray[Any]) -> Any:
+        return params[key]
+
+    found = survey(Implementation(forward=forward), laws=["logits_are_within_rounding"])
+    hint = ". If your function has a fixed number of layers, give sizes=[...]"
+    assert found.findings[0].message == f"KeyError: '{key}'{hint * told}"
 
 
 def infinite(_: Params, x: NDArray[Any], y: NDArray[Any], *, l2: float = 0.0) -> float:  # noqa: ARG001

@@ -5,6 +5,7 @@ import re
 import runpy
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import array_api_strict
@@ -17,12 +18,13 @@ from benchmarks.correctness.operations import jax_versions, numpy_versions
 from purenet.testing import Precision, check_operation
 from purenet.testing.operations import OperationReport, checks, variants
 from purenet.testing.operations.catalogue import OPERATIONS
-from purenet.testing.operations.examples import KINDS
+from purenet.testing.operations.examples import KINDS, Draw
 from purenet.testing.operations.libraries import Library, numbers_of
 from purenet.testing.operations.precision import Arithmetic
 from purenet.testing.operations.variants import RIGHT, WRONG, Variant
 
 PRECISIONS = ("float64", "float32", "float16", "bfloat16")
+PAGE = Path(__file__).parents[2] / "docs" / "check" / "first-check.md"
 
 
 def checked(variant: Variant, **options: Any) -> OperationReport:
@@ -69,7 +71,7 @@ FLOAT32 = Precision("float32")
         (
             lambda x, W, b: 1 / 0,
             "the function returns",
-            "f raised ZeroDivisionError: division by zero",
+            "f raised ZeroDivisionError: division by zero. The call is linear(x, W, b) -> z",
         ),
         (
             lambda x, W, b: (x, W),
@@ -107,6 +109,44 @@ def test_a_result_of_another_form_is_one_sentence(
     assert (found.law, found.message) == (law, message) or "shape" in message
     assert "example" in found.described
     assert message.split("(", maxsplit=1)[0] in str(report)
+
+
+def test_docs_show_the_catalogue_and_the_kinds_of_values() -> None:
+    """The page's tables have every operation, with its call and labels, and every kind of value."""
+    rows = re.findall(r"^\| (.*) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
+    for operation in OPERATIONS.values():
+        arguments = operation.draw(Draw(0, 0, "float32", "worst-case", 257))
+        labels = [a.dtype for a in arguments if isinstance(a, np.ndarray) and a.dtype.kind == "i"]
+        of_labels = "".join(f"`y`: {dtype}" for dtype in labels)
+        assert f"`{operation.signature}` | `{operation.equation}` | {of_labels}" in rows
+    assert [row.split(" | ")[0] for row in rows][-len(set(KINDS)) :] == list(dict.fromkeys(KINDS))
+
+
+def test_only_what_was_compared_has_a_worst_error() -> None:
+    """A function that raises has none, one without a relative error omits it, others have both."""
+
+    def raising(*_: Any) -> Any:
+        raise TypeError
+
+    text = str(check_operation(raising, "linear_backward", precision=FLOAT32, examples=12))
+    assert text.endswith(
+        "\ndx: no element was compared\ndW: no element was compared\ndb: no element was compared"
+    )
+    exact = numpy_versions()["relu_backward"]
+    zeros = str(
+        check_operation(exact, "relu_backward", precision=FLOAT32, example=KINDS.index("zeros"))
+    )
+    assert zeros.startswith("relu_backward ok: 1 example in numpy\n")
+    assert re.search(r"\ndz: worst error 0 of its bound \(dz\[.*zeros values.*\)$", zeros)
+    both = str(check_operation(linear, "linear", precision=FLOAT32, examples=2))
+    assert both.startswith("linear ok: 2 examples in numpy\n")
+    number = r"\d\S*"
+    assert re.search(
+        rf"\nz: worst error {number} of its bound \(z\[.*\n"
+        rf"  smallest relative error sure to be caught: {number} in the best element, "
+        rf"{number} in half of them, {number} in all$",
+        both,
+    )
 
 
 def test_the_report_is_json_and_its_replay_runs() -> None:

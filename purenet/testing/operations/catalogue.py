@@ -1,7 +1,8 @@
 r"""The operations: what each computes exactly, and how far rounding may take it from there.
 
 W is (in, out), x is (batch, in), z is (batch, classes), y holds integer labels. Exact values are
-computed in twice the precision of float64. Bounds are per element; `Arithmetic` has γ, u and η.
+computed in twice the precision of float64. Bounds are per element, with the γ, u and η of
+`purenet.testing.operations.precision`.
 
 **Products.** z = x W: a factor that is rounded to a narrower format is off by u_o, and the sum of k
 terms by γ_k, so the error is at most ((1 + u_o)² (1 + γ_k) - 1) \|x\| \|W\| + (2k + 1) η. A bias is

@@ -1,6 +1,7 @@
 """Check an operation: its results within a bound for each element, and laws beside the bound."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias, get_args
@@ -51,13 +52,14 @@ class OutputReport:
     name : str
         The name of the result.
     worst_share : float
-        The largest error as a share of its bound; above 1 it is wrong.
+        The largest error as a share of its bound; above 1 it is wrong. NaN if no element was
+        compared, as when every call raised.
     where : str
         The element and the example with this share.
     smallest_seen, median_seen, worst_seen : float
-        The relative error in one element that is certainly caught: in the element that shows most,
-        in half of the elements, and in all, over ordinary values. A right result may be off by the
-        bound, so an error is certain to be caught from twice the bound on.
+        The smallest relative error that is sure to be caught: in the best element, in half of the
+        elements, and in all, over ordinary values; infinite if there were none. A right result may
+        be off by the bound, so an error is sure to be caught from twice the bound on.
     """
 
     name: str
@@ -131,7 +133,8 @@ class OperationReport:
 
     def __str__(self) -> str:
         answer = "ok" if self.ok else "WRONG"
-        lines = [f"{self.operation} {answer}: {self.examples} examples in {self.library}"]
+        count = f"{self.examples} example{'s' * (self.examples > 1)}"
+        lines = [f"{self.operation} {answer}: {count} in {self.library}"]
         lines += [f"{self.precision}, {self.bound} bound"]
         for failure in self.failures:
             lines += [
@@ -145,10 +148,14 @@ class OperationReport:
         if "results are within their bounds" in laws and self.precision.fused and narrow:
             lines += ["a chain of array operations stores what is between: it needs fused=False"]
         for out in self.outputs:
+            if math.isnan(out.worst_share):
+                lines += [f"{out.name}: no element was compared"]
+                continue
             lines += [f"{out.name}: worst error {out.worst_share:.3g} of its bound ({out.where})"]
-            seen = f"{out.smallest_seen:.2g} at best, {out.median_seen:.2g} in half of the elements"
-            lines += [f"  relative errors that are certain to be caught: from {seen}"]
-            lines += [f"  on, and from {out.worst_seen:.2g} on in all elements"]
+            if math.isfinite(out.smallest_seen):
+                seen = f"{out.smallest_seen:.2g} in the best element, {out.median_seen:.2g} in half"
+                seen += f" of them, {out.worst_seen:.2g} in all"
+                lines += [f"  smallest relative error sure to be caught: {seen}"]
         return "\n".join(lines)
 
 
@@ -169,7 +176,7 @@ def check_operation(
     """Compare an operation with its exact result, on shapes and values where kernels break.
 
     Each element must lie within a bound that is derived from the operands, the shapes and the
-    precision; see `purenet.testing.operations.catalogue`. Beside this,
+    precision. Beside this,
 
     - arguments are not written, and equal calls give equal bits;
     - a NaN in one row of the batch shows in its results and in no others;
@@ -180,7 +187,8 @@ def check_operation(
     f : callable
         The function under test. It takes arrays of `xp` positionally, and returns one or a tuple.
     operation : str
-        The name of an operation in `OPERATIONS`, which has its signature and its equation.
+        The name of an operation. :doc:`/check/first-check` has a table of the names, with
+        signatures and equations.
     precision : Precision
         The formats in which the function stores and computes.
     xp : module
@@ -211,6 +219,11 @@ def check_operation(
     ValueError
         Arguments that are not as described above; a precision in which the worst case says next to
         nothing about sums of `max_size` terms, or which the library does not have.
+
+    See Also
+    --------
+    purenet.testing.operations.catalogue : How the bounds are derived.
+    purenet.testing.operations.precision : The model of rounding that they follow from.
 
     Examples
     --------
@@ -288,7 +301,7 @@ class Trial:
         self.precision = arithmetic.precision
         self.batch_invariant = batch_invariant
         self.failures: dict[str, Failure] = {}
-        self.shares: list[tuple[float, str]] = [(0.0, "no element")] * len(operation.outputs)
+        self.shares: list[tuple[float, str]] = [(math.nan, "")] * len(operation.outputs)
         self.seen: list[list[Vector]] = [[] for _ in operation.outputs]
 
     def run(self, example: Example) -> None:
@@ -328,7 +341,7 @@ class Trial:
         for k, (got, one, error) in enumerate(zip(results, exact, errors, strict=True)):
             share, index = worst_share(got, one, error, FORMATS[self.precision.output])
             name = self.operation.outputs[k] + (str(list(index)) if index else "")
-            if share > self.shares[k][0]:
+            if not share <= self.shares[k][0]:  # the first is compared with NaN
                 self.shares[k] = share, f"{name}, {example}"
             if example.kind == "ordinary":
                 size = np.abs(one.high)
@@ -426,7 +439,8 @@ class Trial:
             with np.errstate(all="ignore"):
                 returned = self.f(*given)
         except Exception as error:  # the function under test may fail in any way
-            message = f"f raised {type(error).__name__}: {error}"
+            call = self.operation.signature
+            message = f"f raised {type(error).__name__}: {error}. The call is {call}"
             raise Wrong("the function returns", message) from error
         results = list(returned) if isinstance(returned, tuple | list) else [returned]
         if len(results) != len(names):

@@ -1,20 +1,21 @@
-"""The precision of an operation, and what rounding may do to its results.
+r"""The precision of an operation, and what rounding may do to its results.
 
 **Model.** Arguments are given in the format `storage`. Products round their factors to `operands`
 if that is narrower. Products and sums are rounded to `accumulate`, and results to `output`. A fused
 operation keeps intermediate arrays in `accumulate`; one that is not fused stores each of them.
 
-**Roundings.** fl(x ∘ y) = (x ∘ y)(1 + δ) + η with |δ| ≤ u, and |η| at most the least normal number
-where hardware may flush subnormals, else half the least subnormal. n roundings in any order change
-a sum by at most γ_n = nu / (1 - nu) of the sum of the magnitudes of its terms [1]_. Where the
-rounding errors of a sum are independent and have mean 0, the change is, but for a small
-probability, at most exp(λ√n u + nu² / (1 - u)) - 1 of that sum [2]_.
+**Roundings.** fl(x ∘ y) = (x ∘ y)(1 + δ) + η with \|δ\| ≤ u, and \|η\| at most the least normal
+number where hardware may flush subnormals, else half the least subnormal. n roundings in any order
+change a sum by at most γ_n = nu / (1 - nu) of the sum of the magnitudes of its terms (Higham).
+Where the rounding errors of a sum are independent and have mean 0, the change is, but for a small
+probability, at most exp(λ√n u + nu² / (1 - u)) - 1 of that sum (Higham and Mary).
 
 References
 ----------
-.. [1] N. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd edition, 2002, section 3.1.
-.. [2] N. Higham, T. Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019,
-   theorem 2.4.
+Nicholas Higham, "Accuracy and Stability of Numerical Algorithms", 2nd edition, 2002, section 3.1.
+
+Nicholas Higham, Theo Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019,
+theorem 2.4.
 """
 
 import math
