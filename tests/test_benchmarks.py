@@ -126,7 +126,8 @@ def test_a_unit_at_its_kink_has_the_slope_that_is_measured() -> None:
 def test_gradient_of_the_clipped_loss_is_its_derivative() -> None:
     """Finite differences of the clipped loss agree with it, and not with purenet's gradient."""
     params, x, y = problem(4, 5, 3)
-    params["b2"][0] = 40  # examples of the other classes lie below the clip
+    params["b2"][:2] = 40  # examples of the third class lie below the clip
+    assert 0 < (y == 2).sum() < len(y)
 
     def clipped_loss(params: Any) -> Any:
         log_p = np.maximum(clipping.log_of_label(params, x, y), np.log(clipping.CLIP))

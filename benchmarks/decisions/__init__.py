@@ -1,0 +1,1 @@
+"""Design decisions, each measured beside its alternative."""
