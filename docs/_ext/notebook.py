@@ -32,7 +32,10 @@ class Cell(NamedTuple):
 
 
 def cells(page: Path) -> Iterator[Cell]:
-    """Cut a page into cells. A cell of code ends where the page shows a result."""
+    """Cut a page into cells. A cell of code ends where the page shows a result.
+
+    It raises ValueError for what it cannot convert: code in other fences, and pictures but SVG.
+    """
     for part in re.split(
         r"^(```pycon\n.*?)^```$", page.read_text(encoding="utf-8"), flags=re.M | re.S
     ):
@@ -59,7 +62,9 @@ def standing_alone(markdown: str, folder: Path) -> str:
         return f'<img alt="{html.escape(match[1])}" src="data:image/svg+xml;base64,{data}">'
 
     markdown = re.sub(r"!\[([^\]]*)\]\(([^)]+\.svg)\)", picture, markdown)
-    return re.sub(r"(?<!!)\[([^\]]*)\]\((?!https?:)[^)]*\)", r"\1", markdown)
+    if lost := re.search(r"!\[.*|.*```pycon", markdown):
+        raise ValueError(f"a notebook cannot have {lost[0]!r}")
+    return re.sub(r"(?<!!)\[([^\]]*)\]\((?!https?:|mailto:)[^)]*\)", r"\1", markdown)
 
 
 def convert(page: Path) -> Any:

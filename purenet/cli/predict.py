@@ -1,6 +1,7 @@
 """The command ``purenet predict``: the class of each picture and its probability."""
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def _png(text: str) -> Path:
             f"expected a file that ends in .png, or nothing after the last IMAGE, got {text!r}"
         )
     path = Path(text)
-    if path.exists():  # perhaps an IMAGE that stands after the option
+    if os.path.lexists(path):  # perhaps an IMAGE that stands after the option
         raise argparse.ArgumentTypeError(
             f"{path} exists already: name a new file, or put --show last to draw in the terminal"
         )

@@ -1,7 +1,8 @@
 """The whole of purenet in plain NumPy: the program that `mutants` makes mistakes in.
 
-It is right, and obeys every law. Each public function does what the function of purenet with the
-same name does, for NumPy arrays alone, in the plainest way.
+It is right, and obeys every law. `init`, `forward`, `loss`, `backward`, `momentum_step` and `train`
+compute what purenet's functions compute, for NumPy arrays alone, in the plainest way. `train` takes
+no validation data, and goes on when it diverges.
 """
 
 import math
@@ -94,7 +95,7 @@ def backward(params: Params, x: Array, y: Array, *, l2: float = 0.0) -> tuple[An
     a, z = activations(params, x)
     t = np.eye(z[-1].shape[1], dtype=z[-1].dtype)[y]
     delta = (softmax(z[-1]) - t) / len(x)
-    grads = dict(params)
+    grads = dict(params)  # for the order of the names
     for k in range(len(a), 0, -1):
         W = params[f"W{k}"]
         grads[f"W{k}"] = a[k - 1].T @ delta + l2 * W

@@ -16,7 +16,7 @@ import pytest
 from tests.support.chromium import VIEWS, Chromium, show
 
 SITE = Path(os.environ.get("SITE", "site")).absolute()
-PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
+PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html")) or ["index.html"]
 CUT_OFF = """[...document.querySelectorAll(".content *")]
     .filter(e => !e.closest(".toc-drawer") && e.getBoundingClientRect().right > innerWidth + 1)
     .filter(e => !e.parentElement.closest("pre, .table-wrapper, .math-wrapper"))

@@ -32,7 +32,7 @@ class Page(HTMLParser):
             elif name in {"href", "xlink:href", "src", "data", "poster"}:
                 self.loads.append(value)
             elif name == "srcset":
-                self.loads += [choice.split()[0] for choice in value.split(",")]
+                self.loads += [choice.split()[0] for choice in value.split(",") if choice.strip()]
             elif name == "style":
                 self.loads += STYLE.findall(value)
 
@@ -45,6 +45,8 @@ class Page(HTMLParser):
 def problems(site: Path) -> Iterator[str]:
     """Yield the links of a site that lead nowhere, and what its pages load from outside."""
     pages = {}
+    if not (site / "index.html").exists():
+        yield f"{site}: there is no site"
     for path in sorted(site.resolve().rglob("*")):
         if path.suffix in {".html", ".svg"}:
             pages[path] = Page(path.read_text(encoding="utf-8"))
@@ -73,5 +75,4 @@ def problems(site: Path) -> Iterator[str]:
 
 if __name__ == "__main__":
     found = list(problems(Path(sys.argv[1])))
-    print(*found, sep="\n")
-    sys.exit(bool(found))
+    sys.exit("\n".join(found) or None)

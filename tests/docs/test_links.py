@@ -32,6 +32,11 @@ def test_whole_links_are_accepted(tmp_path: Path) -> None:
     assert list(problems(tmp_path / "site")) == []
 
 
+def test_a_folder_without_a_site_is_no_whole_site(tmp_path: Path) -> None:
+    """A mistyped folder is not taken for a site without problems."""
+    assert list(problems(tmp_path / "lost")) == [f"{tmp_path / 'lost'}: there is no site"]
+
+
 @pytest.mark.parametrize(
     ("body", "problem"),
     [

@@ -68,6 +68,14 @@ def test_a_lost_picture_is_an_error(tmp_path: Path) -> None:
         list(cells(tmp_path / "page.md"))
 
 
+@pytest.mark.parametrize("part", ["![dot](dot.png)", "    ```pycon\n    >>> 1\n    1\n    ```"])
+def test_what_a_notebook_cannot_have_is_refused(tmp_path: Path, part: str) -> None:
+    """Pictures of other formats and indented code would be lost without a word."""
+    (tmp_path / "page.md").write_text(f"# Title\n\n{part}\n")
+    with pytest.raises(ValueError, match="a notebook cannot have '"):
+        list(cells(tmp_path / "page.md"))
+
+
 def test_the_tutorial_is_a_notebook() -> None:
     """Its cells display the results of the page, and all its pictures are inside."""
     code = [cell for cell in cells(TUTORIAL) if cell.want is not None]

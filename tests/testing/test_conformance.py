@@ -14,6 +14,7 @@ from hypothesis import settings
 from numpy.typing import NDArray
 
 import purenet
+from benchmarks.correctness.mistakes import diff
 from purenet.params import Params, sizes
 from purenet.testing import conformance, mutants
 from purenet.testing.code import imports_of
@@ -61,13 +62,16 @@ def test_a_right_implementation_is_not_caught() -> None:
 
 
 def test_docs_show_the_catalogue() -> None:
-    """The page of mistakes has each mutant, with the function, the law and the wrong line."""
-    sections = PAGE.read_text("utf-8").split("\n### ")
+    """The page has the right program, and the law and the lines of each mutant."""
+    page = PAGE.read_text("utf-8")
+    assert page.startswith(f"# {len(MUTANTS)} ways to get backpropagation wrong\n")
+    assert mutants.SOURCE in page
+    sections = page.split("\n### ")
     for mutant in MUTANTS:
         heading = f". {mutant.mistake} ({mutant.function})\n"
         (shown,) = [section for section in sections if heading in section[:200]]
         assert f"`{mutant.caught_by}` catches it at example " in shown
-        assert all(line.strip() in shown for line in mutant.wrong.splitlines())
+        assert f"```diff\n{diff(mutant)}\n```" in shown
 
 
 def test_a_fragment_that_is_not_in_the_program_once_is_refused() -> None:
