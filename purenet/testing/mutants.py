@@ -233,6 +233,8 @@ MUTANTS: list[Mutant] = [
     *of("momentum_step", "bad_step_is_refused",
         ("dictionaries that do not match let through",
          "check_matching(params, velocity=velocity, grads=grads)", ""),
+        ("β = 1 let through",
+         'check_number("momentum", momentum, below=1)', 'check_number("momentum", momentum)'),
     ),
     *of("train", "train_is_the_fold_of_its_definition",
         ("only 8-bit pixels scaled", 'x.dtype.kind in "iu"', "x.dtype == np.uint8"),
