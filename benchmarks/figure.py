@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -13,6 +13,7 @@ from benchmarks.report import CONTESTS, NAMES, Results, contest_of, exponent, fa
 from purenet.files.plots import save_figure
 
 WIDTH, HEIGHT = 4.6, 3.4  # inches: as wide as a phone, so that text is not shrunk there
+STYLE: dict[Any, Any] = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
 
 
 def draw(results: Results, folder: Path) -> list[str]:
@@ -20,7 +21,7 @@ def draw(results: Results, folder: Path) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     for name, panel in PANELS.items():
-        with rc_context({"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}):
+        with rc_context(STYLE):
             figure = Figure(figsize=(WIDTH, panel.height), layout="constrained")
             ax = figure.add_subplot()
             panel.paint(results, ax)

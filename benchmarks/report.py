@@ -88,12 +88,17 @@ def write(
 
 def publish(output: Path, docs: Path) -> None:
     """Put the tables between the marks in docs/performance.md, and copy the figures to docs."""
-    page = docs / "performance.md"
-    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
     measured = (output / "table.md").read_text(encoding="utf-8")
-    page.write_text(f"{before}{BEGIN}\n\n{measured}\n{END}{after}", encoding="utf-8")
+    put_between(docs / "performance.md", BEGIN, measured, END)
     shutil.copytree(output / FOLDER, docs / FOLDER, dirs_exist_ok=True)
+
+
+def put_between(page: Path, begin: str, text: str, end: str) -> None:
+    """Replace what stands between two marks of a page."""
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    after = rest.split(end)[1]
+    text = f"{before}{begin}\n\n{text}\n{end}{after}"
+    page.write_text(text, encoding="utf-8", newline="\n")
 
 
 def load(output: Path) -> tuple[dict[str, Any], Results]:

@@ -9,17 +9,15 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report import put_between
+
 DOCS = Path(__file__).parents[2] / "docs"
 MINUTES = {"dictionary": 1, "start": 3, "clipping": 1, "kink": 2, "momentum": 4, "rows": 1}
 
 
 def publish(name: str, tables: str) -> None:
     """Put the tables of a decision between its marks in docs/design.md."""
-    page, begin, end = DOCS / "design.md", f"<!-- {name} -->", f"<!-- end of {name} -->"
-    before, rest = page.read_text(encoding="utf-8").split(begin)
-    after = rest.split(end)[1]
-    text = f"{before}{begin}\n\n{tables}\n{end}{after}"
-    page.write_text(text, encoding="utf-8", newline="\n")
+    put_between(DOCS / "design.md", f"<!-- {name} -->", tables, f"<!-- end of {name} -->")
 
 
 def main() -> None:

@@ -2,19 +2,19 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks.decisions.descent import descend
 from benchmarks.report import table
 from purenet import Config, accuracy, backward, datasets, forward, init, init_velocity, train
 from purenet.engines import cut
 from purenet.network import log_softmax
-from purenet.optim import momentum_step
 from purenet.params import Params, is_weight, layers
-from purenet.training import epoch_order
 
 SIZES, CLIP, SEEDS = [784, 200, 50, 10], 1e-7, (0, 1, 2)
 
@@ -54,12 +54,8 @@ def one_epoch(gradient: Any, cfg: Config) -> tuple[float, float]:
     """
     (x, y), test = datasets.mnist()
     params = init(SIZES, seed=cfg.seed)
-    velocity = init_velocity(params)
-    for rows in cut(epoch_order(cfg.seed, 0, len(x)), 128):
-        batch = x[rows] * np.float32(cfg.input_scale)
-        grads = gradient(params, batch, y[rows], cfg.l2)
-        rates = {"learning_rate": cfg.learning_rate, "momentum": cfg.momentum}
-        params, velocity = momentum_step(params, velocity, grads, **rates)
+    x = x * np.float32(cfg.input_scale)
+    params = descend(partial(gradient, l2=cfg.l2), params, x, y, cfg)
     a = test[0] * np.float32(cfg.input_scale)
     for W, b in layers(params)[:-1]:
         a = np.maximum(a @ W + b, 0)
@@ -117,7 +113,7 @@ def trainings() -> str:
     ):
         cells = []
         for gradient in (unclipped_gradient, clipped_gradient):
-            cfg = Config(learning_rate=rate, input_scale=scale)
+            cfg = Config(epochs=1, learning_rate=rate, input_scale=scale)
             with threadpool_limits(1, user_api="blas"):  # two threads would spin
                 reached = [one_epoch(gradient, replace(cfg, seed=seed)) for seed in SEEDS]
             accuracies, shares_on = 100 * np.transpose(reached)

@@ -6,14 +6,12 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks.decisions.descent import descend
 from benchmarks.decisions.start import percent
 from benchmarks.report import table
-from purenet import Config, accuracy, datasets, init, init_velocity
-from purenet.engines import cut
+from purenet import Config, accuracy, datasets, init
 from purenet.network import loss_and_delta
-from purenet.optim import momentum_step
 from purenet.params import Params, fingerprint, layers
-from purenet.training import epoch_order
 
 SIZES, SLOPES, SEEDS, EPOCHS = [784, 200, 50, 10], (0.0, 0.5, 1.0), (0, 1, 2), 3
 
@@ -48,13 +46,15 @@ def training(params: Params, seed: int, at_zero: float, storage: Any) -> tuple[f
     """Train on MNIST. Return the test accuracy, the zeros, and a hash of the parameters."""
     (pixels, y), test = datasets.mnist()
     x = pixels / np.float32(255)
-    cfg, velocity, total = Config(), init_velocity(params), 0
-    for epoch in range(EPOCHS):
-        for rows in cut(epoch_order(seed, epoch, len(x)), 128):
-            grads, zeros = gradient(params, x[rows], y[rows], cfg.l2, at_zero, storage)
-            total += zeros
-            rates = {"learning_rate": cfg.learning_rate, "momentum": cfg.momentum}
-            params, velocity = momentum_step(params, velocity, grads, **rates)
+    cfg, total = Config(epochs=EPOCHS, seed=seed), 0
+
+    def counted(params: Params, x: Any, y: Any) -> Params:
+        nonlocal total
+        grads, zeros = gradient(params, x, y, cfg.l2, at_zero, storage)
+        total += zeros
+        return grads
+
+    params = descend(counted, params, x, y, cfg)
     reached = float(accuracy(params, *test, input_scale=cfg.input_scale))
     return reached, total, fingerprint(*params.values())
 

@@ -5,8 +5,9 @@ from functools import cache
 from pathlib import Path
 from statistics import fmean
 
+from benchmarks.decisions.start import history
 from benchmarks.report import table
-from purenet import Config, DivergenceError, datasets, init, train
+from purenet import Config, init
 
 BETAS, SEEDS, EPOCHS = (0.0, 0.5, 0.9, 0.99), (0, 1, 2), 3
 RATES = [0.0125 * 2**k for k in range(9)]
@@ -16,17 +17,14 @@ FIXED, HEAVY = 0.4, 0.04  # rates for every β, which take the same steps at β 
 @cache
 def reached(momentum: float, learning_rate: float) -> tuple[float, float]:
     """Return the loss of the last epoch and the test accuracy, as means over seeds."""
-    data, test = datasets.mnist()
     losses, accuracies = [], []
     for seed in SEEDS:
         cfg = Config(epochs=EPOCHS, momentum=momentum, learning_rate=learning_rate, seed=seed)
-        params = init([784, 200, 50, 10], seed=seed)
-        try:
-            last = train(params, data, cfg, validation=test).history[-1]
-        except DivergenceError:
+        run = history(init([784, 200, 50, 10], seed=seed), cfg)
+        if not run:
             return math.inf, math.nan
-        losses.append(last["loss"])
-        accuracies.append(last["val_accuracy"])
+        losses.append(run[-1]["loss"])
+        accuracies.append(run[-1]["val_accuracy"])
     return fmean(losses), fmean(accuracies)
 
 
@@ -53,10 +51,11 @@ def draw(folder: Path) -> None:
     from matplotlib import rc_context  # noqa: PLC0415  # an optional library
     from matplotlib.figure import Figure  # noqa: PLC0415
 
+    from benchmarks.figure import STYLE, WIDTH  # noqa: PLC0415
     from purenet.files.plots import save_figure  # noqa: PLC0415
 
-    with rc_context({"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}):
-        figure = Figure(figsize=(4.6, 4.6), layout="constrained")
+    with rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True)
         for beta, marker in zip(BETAS, "osD^", strict=True):
             points = [(rate, reached(beta, rate)[0]) for rate in RATES]

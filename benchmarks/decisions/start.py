@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from statistics import fmean, stdev
 from typing import Any
 
@@ -43,10 +44,9 @@ def signal(params: Params, x: Any) -> float:
     return sizes[-1] / sizes[0]
 
 
-def history(params: Params, seed: int, epochs: int, learning_rate: float) -> list[dict[str, float]]:
+def history(params: Params, cfg: Config) -> list[dict[str, float]]:
     """Train on MNIST and return the figures of each epoch, or nothing if training diverged."""
     data, test = datasets.mnist()
-    cfg = Config(epochs=epochs, learning_rate=learning_rate, seed=seed)
     try:
         return train(params, data, cfg, validation=test).history
     except DivergenceError:
@@ -62,10 +62,11 @@ def reached(sizes: list[int], name: str) -> str:
     """Say what a start reaches at the rate with the lowest loss after two epochs."""
     losses = {}
     for rate in RATES:
-        trial = history(start(sizes, name, 0), 0, 2, rate)
+        trial = history(start(sizes, name, 0), Config(epochs=2, learning_rate=rate))
         losses[rate] = trial[-1]["loss"] if trial else math.inf
     best = min(losses, key=losses.__getitem__)
-    runs = [history(start(sizes, name, seed), seed, EPOCHS, best) for seed in SEEDS]
+    cfg = Config(epochs=EPOCHS, learning_rate=best)
+    runs = [history(start(sizes, name, seed), replace(cfg, seed=seed)) for seed in SEEDS]
     first, last = ([run[e]["val_accuracy"] for run in runs] for e in (0, -1))
     return f"{100 * fmean(first):.2f}, {percent(last)}, η = {best}"
 

@@ -70,14 +70,13 @@ def save_figure(figure: "Figure", path: str | os.PathLike[str], **options: Any) 
     """
     from matplotlib import rc_context  # noqa: PLC0415
 
+    style: dict[Any, Any] = {}
     if os.fspath(path).endswith(".svg"):
         options["metadata"] = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # leave them out
-        text: dict[Any, Any] = {
+        style = {
             "svg.fonttype": "none",
             "svg.hashsalt": "purenet",
             "font.sans-serif": ["DejaVu Sans"],  # or else the reader's own
         }
-        with rc_context(text):
-            figure.savefig(path, **options)
-    else:
+    with rc_context(style):
         figure.savefig(path, **options)
